@@ -1,0 +1,190 @@
+"""Files that are never half written: write to a temporary name, check, move into place. Content hashes and safetensors headers too.
+
+Standard library only, so that commands which touch no tensor stay quick.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import hashlib
+import json
+import math
+import os
+import struct
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from engine.errors import UserError
+
+_BUSY_SECONDS = 20.0  # an antivirus or OneDrive holds a fresh file for a moment; longer than this is a real lock
+_HEADER_LIMIT = 100_000_000  # the safetensors format's own limit, in bytes
+
+DTYPE_BYTES = {
+    "BOOL": 1, "U8": 1, "I8": 1, "F8_E4M3": 1, "F8_E5M2": 1, "I16": 2, "U16": 2, "F16": 2, "BF16": 2,
+    "I32": 4, "U32": 4, "F32": 4, "I64": 8, "U64": 8, "F64": 8,
+}  # fmt: skip
+
+
+def replace(source: Path, target: Path) -> None:
+    """Move `source` onto `target` atomically, waiting while Windows says that another program holds the target.
+
+    Raises UserError when it stays busy. (peers.md 3.2: antivirus and cloud folders hold fresh files for seconds.)
+    """
+    deadline = time.monotonic() + _BUSY_SECONDS
+    while True:
+        try:
+            os.replace(source, target)
+            return
+        except PermissionError as error:
+            if os.name != "nt" or time.monotonic() > deadline:
+                raise _write_error(target, error) from error
+            time.sleep(0.25)
+
+
+@contextlib.contextmanager
+def writing(target: Path) -> Iterator[Path]:
+    """Yield a temporary path beside `target`; when the block ends well, the file is flushed to disk and moved into place.
+
+    When it does not, the temporary file is removed and an old `target` is left as it was.
+    Raises UserError for a read-only folder or a full disk.
+    """
+    target = Path(target)
+    partial = target.with_name(f".{target.name}.{os.getpid()}.part")
+    try:
+        target.parent.mkdir(parents=True, exist_ok=True)
+        yield partial
+        with open(partial, "rb+") as handle:
+            os.fsync(handle.fileno())
+        replace(partial, target)
+    except OSError as error:
+        raise _write_error(target, error) from error
+    finally:
+        with contextlib.suppress(OSError):
+            partial.unlink()
+
+
+def write_text(target: Path, text: str) -> None:
+    """Write UTF-8 text with LF line ends, atomically."""
+    write_bytes(target, text.encode("utf-8"))
+
+
+def write_bytes(target: Path, data: bytes) -> None:
+    """Write `data` atomically."""
+    with writing(target) as partial:
+        partial.write_bytes(data)
+
+
+def write_json(target: Path, value: object) -> None:
+    """Write a JSON value atomically, readable and in UTF-8."""
+    write_text(target, json.dumps(value, ensure_ascii=False, indent=1) + "\n")
+
+
+def _write_error(target: Path, error: OSError) -> UserError:
+    """The write failure as something a person can act on."""
+    if error.errno == errno.ENOSPC or getattr(error, "winerror", 0) == 112:
+        return UserError("the disk is full; the file was not written", "free some space and run again", where=str(target))
+    if error.errno in (errno.EACCES, errno.EPERM, errno.EROFS):
+        return UserError(
+            "this place cannot be written to",
+            "choose another folder (`output_dir`), or allow writing; on Windows close the program that has the file open",
+            where=str(target),
+        )
+    return UserError(f"the file could not be written ({error.strerror or error})", "check the folder and the disk", where=str(target))
+
+
+def sha256(path: Path, start: int = 0) -> str:
+    """Hex SHA-256 of the file from byte `start` on."""
+    digest = hashlib.sha256()
+    with open(path, "rb") as handle:
+        handle.seek(start)
+        while block := handle.read(1 << 22):
+            digest.update(block)
+    return digest.hexdigest()
+
+
+@dataclass(frozen=True)
+class TensorInfo:
+    """One entry of a safetensors header. `begin` and `end` are byte offsets into the data section."""
+
+    dtype: str
+    shape: tuple[int, ...]
+    begin: int
+    end: int
+
+
+@dataclass(frozen=True)
+class Header:
+    """What a safetensors file says of itself before any weight is read."""
+
+    tensors: dict[str, TensorInfo]
+    metadata: dict[str, str]
+    data_start: int  # byte offset of the data section in the file
+
+
+def read_header(path: Path) -> Header:
+    """Read and check a safetensors header: names, dtypes, shapes, metadata, and that the file has all the bytes it promises.
+
+    Raises UserError for a file that is not safetensors, or was downloaded only in part.
+    """
+    path = Path(path)
+    size = path.stat().st_size
+    again = "download or copy the file again"
+    with open(path, "rb") as handle:
+        start = handle.read(8)
+        length = struct.unpack("<Q", start)[0] if len(start) == 8 else 0
+        if not 2 <= length <= _HEADER_LIMIT:
+            raise UserError("this is not a safetensors file", again, where=str(path))
+        if 8 + length > size:
+            raise UserError(f"the file is cut short: its header alone needs {8 + length:,} bytes, it has {size:,}", again, where=str(path))
+        raw = handle.read(length)
+    try:
+        table = json.loads(raw)
+        metadata = table.pop("__metadata__", {})
+        tensors = {
+            name: TensorInfo(entry["dtype"], tuple(entry["shape"]), entry["data_offsets"][0], entry["data_offsets"][1])
+            for name, entry in table.items()
+        }
+    except (ValueError, KeyError, TypeError, IndexError, AttributeError) as error:
+        raise UserError("the safetensors header is damaged", again, where=str(path)) from error
+    for name, info in tensors.items():
+        if info.dtype in DTYPE_BYTES and info.end - info.begin != math.prod(info.shape) * DTYPE_BYTES[info.dtype]:
+            raise UserError(f"the safetensors header is damaged (`{name}` has the wrong size)", again, where=str(path))
+    needed = 8 + length + max((info.end for info in tensors.values()), default=0)
+    if size < needed:
+        raise UserError(f"the file is incomplete: {size:,} of {needed:,} bytes are here", again, where=str(path))
+    return Header(tensors, metadata, 8 + length)
+
+
+def sort_metadata(path: Path) -> None:
+    """Rewrite a safetensors header in place with its metadata in sorted order, so that equal content gives equal bytes.
+
+    The library writes `__metadata__` in random order; the tensor entries keep theirs. Only used on files not yet moved into place.
+    """
+    with open(path, "rb+") as handle:
+        length = struct.unpack("<Q", handle.read(8))[0]
+        table = json.loads(handle.read(length))
+        if "__metadata__" not in table:
+            return
+        ordered = {"__metadata__": dict(sorted(table.pop("__metadata__").items())), **table}
+        raw = json.dumps(ordered, ensure_ascii=False, separators=(",", ":")).encode("utf-8")
+        if len(raw) > length:
+            raise RuntimeError(f"sorted safetensors header of {path} grew from {length} to {len(raw)} bytes")
+        handle.seek(8)
+        handle.write(raw.ljust(length, b" "))
+
+
+def once(compute: Callable[[], str], memo: Path, source: Path) -> str:
+    """`compute()` for `source`, remembered in the JSON file `memo` until the source's size or time changes."""
+    stat = source.stat()
+    key, mark = str(source.resolve()), [stat.st_size, stat.st_mtime_ns]
+    known: dict[str, list[object]] = {}
+    with contextlib.suppress(OSError, ValueError):
+        known = json.loads(memo.read_text(encoding="utf-8"))
+    if key in known and known[key][:2] == mark:
+        return str(known[key][2])
+    value = compute()
+    write_json(memo, {**known, key: [*mark, value]})
+    return value

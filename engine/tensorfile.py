@@ -1,0 +1,56 @@
+"""Safetensors files of torch tensors: written whole or not at all, the same bytes for the same content.
+
+Level 0 beside `files`, apart from it because this imports torch: caches, checkpoints and adapter files all pass through here.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from pathlib import Path
+
+import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save, save_file
+
+from engine import files
+from engine.errors import UserError
+
+
+def write(path: Path, tensors: Mapping[str, torch.Tensor], metadata: Mapping[str, str] | None = None) -> None:
+    """Write tensors (any device; made contiguous) atomically, metadata sorted. Raises UserError when the disk refuses."""
+    packed = {name: tensor.detach().to("cpu").contiguous() for name, tensor in tensors.items()}
+    with files.writing(Path(path)) as partial:
+        try:
+            save_file(packed, str(partial), metadata=dict(metadata) if metadata else None)
+        except SafetensorError as error:  # the library wraps the operating system's error in its own
+            raise _disk_error(error) from error
+        files.sort_metadata(partial)
+        files.read_header(partial)
+
+
+def _disk_error(error: SafetensorError) -> OSError:
+    """The operating system's error inside a library error, so that `files.writing` can explain it."""
+    import errno
+
+    text = str(error)
+    code = errno.ENOSPC if "No space left" in text or "os error 28" in text or "os error 112" in text else errno.EIO
+    if "denied" in text or "Read-only" in text:
+        code = errno.EACCES
+    return OSError(code, text)
+
+
+def serialise(tensors: Mapping[str, torch.Tensor], metadata: Mapping[str, str]) -> bytes:
+    """The bytes of a safetensors file that would hold these tensors, in memory."""
+    return save({name: tensor.detach().to("cpu").contiguous() for name, tensor in tensors.items()}, dict(metadata))
+
+
+def read(path: Path, names: Callable[[str], bool] = lambda name: True, device: str = "cpu") -> dict[str, torch.Tensor]:
+    """Read the tensors whose name `names` accepts. No memory map stays open. Raises UserError for a damaged file."""
+    path = Path(path)
+    files.read_header(path)
+    try:
+        with safe_open(str(path), framework="pt", device=device) as handle:
+            # clone: on the CPU the tensors would otherwise keep the map open, and Windows refuses to replace a mapped file
+            return {name: handle.get_tensor(name).clone() for name in handle.keys() if names(name)}  # noqa: SIM118 not a dict
+    except SafetensorError as error:
+        raise UserError(f"the file is damaged ({error})", "copy or download it again", where=str(path)) from error
