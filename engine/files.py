@@ -11,7 +11,9 @@ import hashlib
 import json
 import math
 import os
+import shutil
 import struct
+import threading
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -31,17 +33,22 @@ DTYPE_BYTES = {
 def replace(source: Path, target: Path) -> None:
     """Move `source` onto `target` atomically, waiting while Windows says that another program holds the target.
 
-    Raises UserError when it stays busy. (peers.md 3.2: antivirus and cloud folders hold fresh files for seconds.)
+    Raises UserError when it stays busy. Antivirus and cloud folders hold fresh files for seconds.
     """
     deadline = time.monotonic() + _BUSY_SECONDS
-    while True:
-        try:
-            os.replace(source, target)
-            return
-        except PermissionError as error:
-            if os.name != "nt" or time.monotonic() > deadline:
-                raise _write_error(target, error) from error
-            time.sleep(0.25)
+    while (error := _replaced(source, target)) is not None:
+        if os.name != "nt" or time.monotonic() > deadline:
+            raise _write_error(target, error) from error
+        time.sleep(0.25)
+
+
+def _replaced(source: Path, target: Path) -> PermissionError | None:
+    """Try once; the refusal, where there was one."""
+    try:
+        os.replace(source, target)
+    except PermissionError as error:
+        return error
+    return None
 
 
 @contextlib.contextmanager
@@ -52,18 +59,65 @@ def writing(target: Path) -> Iterator[Path]:
     Raises UserError for a read-only folder or a full disk.
     """
     target = Path(target)
-    partial = target.with_name(f".{target.name}.{os.getpid()}.part")
+    partial = target.with_name(f".{target.name}.{os.getpid()}-{threading.get_ident()}.part")
     try:
-        target.parent.mkdir(parents=True, exist_ok=True)
-        yield partial
-        with open(partial, "rb+") as handle:
-            os.fsync(handle.fileno())
-        replace(partial, target)
-    except OSError as error:
-        raise _write_error(target, error) from error
+        with explained(target):
+            target.parent.mkdir(parents=True, exist_ok=True)
+            yield partial
+            with open(partial, "rb+") as handle:
+                os.fsync(handle.fileno())
+            replace(partial, target)
     finally:
         with contextlib.suppress(OSError):
             partial.unlink()
+
+
+@contextlib.contextmanager
+def explained(target: Path) -> Iterator[None]:
+    """Turn the operating system's refusal to write `target` into a UserError; FileExistsError passes, for callers that expect it."""
+    try:
+        yield
+    except FileExistsError:
+        raise
+    except OSError as error:
+        raise _write_error(target, error) from error
+
+
+def require_space(folder: Path, needed: int) -> None:
+    """Raise UserError where the disk that holds `folder` has less than `needed` bytes free. A disk that does not tell is trusted."""
+    usage = shutil.disk_usage(folder)
+    if usage.total and usage.free < needed:
+        raise UserError(
+            f"this disk has {usage.free / 2**20:,.1f} MiB free, and {needed / 2**20:,.1f} MiB are needed",
+            "free some space, or choose another folder (`output_dir`)",
+            where=str(folder),
+        )
+
+
+def is_there(path: Path) -> bool:
+    """Whether there is a file or folder of that name; no for a name too long to be one, at which `Path.exists` raises."""
+    return os.path.exists(path)
+
+
+@contextlib.contextmanager
+def reading(path: Path) -> Iterator[None]:
+    """Turn the operating system's refusal to read `path` into a UserError."""
+    try:
+        yield
+    except OSError as error:
+        hint = "check the file's rights and the disk; on Windows close the program that has it open"
+        raise UserError(f"this cannot be read ({error.strerror or error})", hint, where=str(path)) from error
+
+
+def require_writable(folder: Path) -> None:
+    """Make the folder. Raises UserError where nothing can be written into it."""
+    if folder.exists() and not folder.is_dir():
+        raise UserError("this is a file, and a folder is needed", "choose another folder", where=str(folder))
+    probe = folder / f".{os.getpid()}.part"
+    with explained(folder):
+        folder.mkdir(parents=True, exist_ok=True)
+        probe.touch()
+        probe.unlink()
 
 
 def write_text(target: Path, text: str) -> None:
@@ -89,7 +143,7 @@ def _write_error(target: Path, error: OSError) -> UserError:
     if error.errno in (errno.EACCES, errno.EPERM, errno.EROFS):
         return UserError(
             "this place cannot be written to",
-            "choose another folder (`output_dir`), or allow writing; on Windows close the program that has the file open",
+            "choose another folder (`output_dir`, `cache_dir`), or allow writing; on Windows close the program that has the file open",
             where=str(target),
         )
     return UserError(f"the file could not be written ({error.strerror or error})", "check the folder and the disk", where=str(target))
@@ -130,9 +184,9 @@ def read_header(path: Path) -> Header:
     Raises UserError for a file that is not safetensors, or was downloaded only in part.
     """
     path = Path(path)
-    size = path.stat().st_size
     again = "download or copy the file again"
-    with open(path, "rb") as handle:
+    with reading(path), open(path, "rb") as handle:
+        size = os.fstat(handle.fileno()).st_size
         start = handle.read(8)
         length = struct.unpack("<Q", start)[0] if len(start) == 8 else 0
         if not 2 <= length <= _HEADER_LIMIT:

@@ -5,6 +5,7 @@ Level 0 beside `files`, apart from it because this imports torch: caches, checkp
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
@@ -21,7 +22,10 @@ def write(path: Path, tensors: Mapping[str, torch.Tensor], metadata: Mapping[str
     packed = {name: tensor.detach().to("cpu").contiguous() for name, tensor in tensors.items()}
     with files.writing(Path(path)) as partial:
         try:
+            partial.touch()
+            rights = partial.stat().st_mode  # what files usually get here; the library lets only the owner read
             save_file(packed, str(partial), metadata=dict(metadata) if metadata else None)
+            partial.chmod(rights)
         except SafetensorError as error:  # the library wraps the operating system's error in its own
             raise _disk_error(error) from error
         files.sort_metadata(partial)
@@ -54,3 +58,13 @@ def read(path: Path, names: Callable[[str], bool] = lambda name: True, device: s
             return {name: handle.get_tensor(name).clone() for name in handle.keys() if names(name)}  # noqa: SIM118 not a dict
     except SafetensorError as error:
         raise UserError(f"the file is damaged ({error})", "copy or download it again", where=str(path)) from error
+
+
+def content_hash(tensors: Mapping[str, torch.Tensor]) -> str:
+    """Hex SHA-256 over names, dtypes, shapes and values, whatever order or file they came in."""
+    digest = hashlib.sha256()
+    for name in sorted(tensors):
+        tensor = tensors[name].detach().to("cpu").contiguous()
+        digest.update(f"{name}/{tensor.dtype}/{tuple(tensor.shape)}".encode())
+        digest.update(tensor.flatten().view(torch.uint8).numpy().data)
+    return digest.hexdigest()
