@@ -1,0 +1,72 @@
+"""`network_args` and `optimizer_args`: options of a registry's row, typed by the row's own dataclass."""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+import re
+import typing
+from collections.abc import Mapping
+
+from engine.config import options, values
+from engine.config.keys import plain
+from engine.config.problems import Findings, Origin
+from engine.config.rows import OptionRow
+from engine.config.schema import Arg
+from engine.config.values import BadValue
+from engine.errors import did_you_mean
+
+
+def check(key: str, given: Mapping[str, object], row: OptionRow, origin: Origin, findings: Findings) -> dict[str, Arg]:
+    """The given options with the types that `row.options` says; what does not fit becomes a problem under `key`."""
+    hints = typing.get_type_hints(row.options)
+    known = [field.name for field in dataclasses.fields(row.options)]
+    not_yet = {option.name: option for option in options.NETWORK_ARGS} if key == "network_args" else {}
+    found: dict[str, Arg] = {}
+    for name, raw in given.items():
+        if name in known:
+            try:
+                found[name] = _typed(hints[name], raw)
+            except BadValue as error:
+                findings.problem(origin, key, f"{name}: {error}")
+        elif name not in not_yet:
+            guess = did_you_mean(name, [*known, *not_yet])
+            listed = f"it has {', '.join(known)}" if known else "it has none"
+            findings.problem(origin, key, f"`{name}` is no option of {row.name}. {guess or listed[:1].upper() + listed[1:]}")
+        elif not_yet[name].asks(raw):
+            findings.problem(origin, key, f"`{name}` is not available yet; leave it out")
+    return found
+
+
+def _typed(hint: object, raw: object) -> Arg:
+    """One option's value. Infinity is a number here; a tuple may be written `0.9,0.99` or `(0.9, 0.99)`."""
+    kind, optional = plain(hint)
+    if raw is None or (optional and str(raw).lower() in ("", "none")):
+        return None
+    if kind is tuple:
+        return _numbers(hint, raw)
+    if kind is float and str(raw).lower() in ("inf", "infinity"):
+        return math.inf
+    return values.scalar(kind, raw)
+
+
+def _numbers(hint: object, raw: object) -> tuple[float, ...]:
+    """A tuple of numbers, as many as the annotation says."""
+    parts = raw if isinstance(raw, list | tuple) else re.split(r"[,\s]+", str(raw).strip("()[] "))
+    found = tuple(values.number(part) for part in parts)
+    wanted = typing.get_args(hint)
+    if Ellipsis not in wanted and len(found) != len(wanted):
+        raise BadValue(f"{len(wanted)} numbers are expected, here are {len(found)}")
+    return found
+
+
+def show(given: Mapping[str, Arg]) -> list[str]:
+    """Options as sd-scripts writes them: `["conv_dim=4", "betas=0.9,0.99"]`.
+
+    >>> show({"conv_dim": 4, "betas": (0.9, 0.99), "relative_step": False})
+    ['conv_dim=4', 'betas=0.9,0.99', 'relative_step=false']
+    """
+    return [
+        f"{name}={','.join(str(part) for part in value) if isinstance(value, tuple) else values.show(value)}"
+        for name, value in given.items()
+    ]

@@ -1,0 +1,293 @@
+"""What a front script hands over: its variables and arguments, as one JSON text in an environment variable.
+
+`scripts/lib/hand_over.ps1` writes {"script": its path, "command": "train", "edition": "Desktop" (5.1) or "Core", "variables": {...},
+"arguments": [...]} into ENGINE_HANDOVER. `words` makes a command line of it, in which `--handover` stands before the text itself; `sources`
+makes settings of that.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+import secrets
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path, PurePath, PureWindowsPath
+
+from engine.config import HANDOVER, options, values
+from engine.config.keys import run_keys
+from engine.config.problems import ConfigError, Findings, Origin
+from engine.config.script_text import Assignment, ScriptText
+from engine.config.sources import ConfigFile, Entry, Flags, Source
+from engine.config.variables import ALWAYS, BY_NAME, INSTEAD, OWN, TRAINING, WITHOUT_SETTINGS, Variable
+from engine.errors import UserError, did_you_mean
+
+OPTION = "handover"
+
+_TOGETHER = ("random_seed", "enable_locon_train", "conv_dim", "conv_alpha")  # looked at when all others are read
+_POWERSHELLS_OWN = re.compile(r"\w+preference|outputencoding|psdefaultparametervalues|ofs")
+
+
+@dataclass(frozen=True)
+class Script:
+    """A front script and what it said. `windows_powershell`: version 5.1 ran it, which needs the file's mark (BOM)."""
+
+    name: str
+    command: str
+    windows_powershell: bool
+    variables: dict[str, object]
+    arguments: tuple[object, ...]
+    text: ScriptText
+
+    def origin(self, name: str) -> Origin:
+        """Where a variable stands."""
+        return Origin(self.name, self.text.assignment(name).line, name=f"${name}")
+
+
+def words(text: str, command: str) -> list[str]:
+    """The command line that a hand-over stands for, behind the command; none where nothing was handed over to this command.
+
+    Raises UserError for what no settings can be made of, and ConfigError for mistakes in variables that are no settings.
+    """
+    script = _read(text) if text else None
+    if script is None or script.command != command:
+        return []
+    findings = Findings()
+    arguments = _arguments(script)
+    overruled = {word[2:].partition("=")[0] for word in arguments if word.startswith("--")}
+    found = [word for word in _own_options(script, findings) if word[2:].partition("=")[0] not in overruled]
+    if command in WITHOUT_SETTINGS:
+        for name in _unknown(script, ()):
+            findings.problem(script.origin(name), name, _no_such_variable(name, [own.name for own in OWN[command]]))
+    else:
+        found.insert(0, f"--{OPTION}={text}")
+    if findings.problems:
+        raise ConfigError(findings.problems)
+    return [*found, *arguments]
+
+
+def sources(text: str) -> tuple[Source, ...]:
+    """The settings of a hand-over, as sources in their order: what lora-scripts always set, the variables, the file that they name."""
+    script = _read(text)
+    reader = _Reader(script)
+    reader.read()
+    found: list[Source] = []
+    if script.command in TRAINING:
+        given = {name.lower() for name in script.variables}
+        always = [Entry(key, value, Origin(script.name, name=f"${key}")) for key, value in ALWAYS if key not in given]
+        found.append(Flags(tuple(always)))
+        for key, says in INSTEAD if script.command == "train" else ():
+            if key not in given:
+                reader.findings.notice(Origin(script.name, name=f"${key}"), key, f"is not set: {says}")
+    found.append(Flags(tuple(reader.entries.values()), tuple(reader.findings.problems), tuple(reader.findings.notices)))
+    return (*found, *reader.files)
+
+
+def _read(text: str) -> Script:
+    """The hand-over taken apart. Raises UserError where it is none."""
+    try:
+        given = json.loads(text)
+        path = str(given["script"])
+        variables = {str(name): value for name, value in dict(given["variables"]).items()}
+        arguments = tuple(given["arguments"] or ())
+        command, desktop = str(given["command"]), given["edition"] == "Desktop"
+    except (ValueError, KeyError, TypeError) as error:
+        hint = "use the scripts that came with this version, or remove the variable from the environment"
+        raise UserError("this is not what the scripts hand over", hint, where=HANDOVER) from error
+    name = (PureWindowsPath if "\\" in path else PurePath)(path).name
+    try:
+        data = Path(path).read_bytes()
+    except OSError:
+        data = b""  # messages then have no line
+    return Script(name, command, desktop, variables, arguments, ScriptText(data))
+
+
+def _arguments(script: Script) -> list[str]:
+    """The words behind the script's name. Under `-File`, PowerShell cuts `--vae=D:\\a` in two behind the colon."""
+    found: list[str] = []
+    for given in script.arguments:
+        word = _argument(script, given)
+        if found and re.fullmatch(r"--[\w-]+=\w+:", found[-1]) and word[:1] in ("\\", "/"):
+            found[-1] += word
+        else:
+            found.append(word)
+    return found
+
+
+def _argument(script: Script, given: object) -> str:
+    """One word behind the script's name. PowerShell makes a list of `512,512` and a number of `1e-4`."""
+    word = ",".join(values.show(part) for part in given) if isinstance(given, list) else "" if given is None else values.show(given)
+    if '"' in word and "\\" in word:
+        hint = r'a backslash before a closing quote swallows it: write "D:\pics" instead of "D:\pics\"'
+        raise UserError(f"the quotes of this argument went wrong: `{word}`", hint, where=script.name)
+    return word
+
+
+def _own_options(script: Script, findings: Findings) -> list[str]:
+    """Variables that the command takes besides settings, as its options."""
+    found: list[str] = []
+    for name, raw in script.variables.items():
+        own = next((own for own in OWN.get(script.command, ()) if own.name == name.lower()), None)
+        value = _present(script, name, raw, findings) if own else None
+        if own is None or value is None:
+            continue
+        if not own.flag:
+            listed = value if isinstance(value, list) else [value]
+            found.extend(f"--{own.option}={values.show(part)}" for part in listed if part not in ("", None))
+        elif Variable(name).option.asks(value):
+            found.append(f"--{own.option}")
+    return found
+
+
+def _unknown(script: Script, known: Iterable[str]) -> list[str]:
+    """Variables that are not known, PowerShell's own, or the user's helpers: those that the script itself reads again."""
+    taken = {*known, *(own.name for own in OWN.get(script.command, ()))}
+    return [
+        name
+        for name in script.variables
+        if name.lower() not in taken and not _POWERSHELLS_OWN.fullmatch(name.lower()) and not script.text.is_read(name)
+    ]
+
+
+def _no_such_variable(name: str, known: list[str]) -> str:
+    guess = did_you_mean(name.lower(), known).replace("`", "`$", 1)
+    return f"there is no such variable. {guess or 'One of your own must be used somewhere in the script'}"
+
+
+def _present(script: Script, name: str, raw: object, findings: Findings) -> object:
+    """A variable's value; None where it says nothing: `$null`, or a mistake, which is noted."""
+    origin, at = script.origin(name), script.text.assignment(name)
+    if at.takes_next_line:
+        message = f'nothing stands behind the `=`, so that PowerShell takes the next line for it; write ${name} = ""'
+        findings.unreadable(origin, name, message)
+        return None
+    if raw is None:
+        if at.right.lower() != "$null":
+            findings.unreadable(origin, name, f"it has no value; {_why_none(at)}")
+        return None
+    if "\ufffd" in str(raw):
+        findings.unreadable(origin, name, f"`{values.show(raw)}` could not be read; save {script.name} as `UTF-8 with BOM`")
+        return None
+    return raw["value"] if isinstance(raw, dict) and set(raw) == {"value", "Count"} else raw  # a list, as PowerShell 5.1 may write it
+
+
+def _why_none(at: Assignment) -> str:
+    if re.fullmatch(r"\$\w+", at.right):
+        return f"there is no variable `{at.right}`; texts stand between quotes"
+    rule = 'texts and paths stand between quotes, numbers without a unit, and nothing at all is ""'
+    return f"PowerShell could make nothing of `{at.right}`: {rule}" if at.right else rule
+
+
+class _Reader:
+    """Makes entries of variables, under the names of the settings."""
+
+    def __init__(self, script: Script) -> None:
+        self.script = script
+        self.findings = Findings()
+        self.entries: dict[str, Entry] = {}
+        self.files: list[ConfigFile] = []
+        self._all = {name.lower(): raw for name, raw in script.variables.items()}
+
+    def read(self) -> None:
+        """Every variable in the order of the script's lines, so that the later one of two for the same setting counts."""
+        self._check_mark()
+        own = [own.name for own in OWN.get(self.script.command, ())]
+        known = [*BY_NAME, *run_keys(), *options.RUN]
+        for name in _unknown(self.script, known):
+            self.findings.problem(self.script.origin(name), name, _no_such_variable(name, [*known, *own]))
+        named = [name for name in self.script.variables if name.lower() in known and name.lower() not in own]
+        for name in sorted(named, key=lambda name: self.script.text.assignment(name).line):
+            raw = _present(self.script, name, self.script.variables[name], self.findings)
+            if raw is not None:
+                self._take(name, BY_NAME.get(name.lower()) or Variable(name.lower(), key=name.lower()), raw)
+        if self._on("random_seed"):
+            self._draw_seed()
+        if self._on("enable_locon_train"):
+            self._convolutions()
+        if str(self._all.get("model_type")).lower() == "sdxl":
+            self.entries.pop("clip_skip", None)  # as in lora-scripts: SDXL's layers are fixed
+        if self.script.command in TRAINING:
+            self._sample_pictures()
+
+    def _take(self, name: str, variable: Variable, raw: object) -> None:
+        origin = self.script.origin(name)
+        if variable.state != options.WORKS:
+            if variable.option.asks(raw):
+                options.judge(variable.option, origin, self.findings)
+        elif variable.name == "config_file":
+            self._config_file(origin, raw)
+        elif variable.key and variable.name not in _TOGETHER and (not variable.switch or self._on(variable.switch, missing=True)):
+            self._entry(variable, origin, dict(variable.words).get(values.show(raw).lower(), raw))
+
+    def _entry(self, variable: Variable, origin: Origin, raw: object) -> None:
+        key = variable.key
+        option, setting = options.RUN.get(key), run_keys().get(key)
+        if setting is not None:
+            clears = setting.optional and setting.default is not None  # `""` switches off what is on by default
+            if (raw == "" and not clears) or (raw is False and setting.type is not bool):
+                return
+            if setting.type in (int, float) and setting.meta.kind != "pairs" and isinstance(raw, list) and len(raw) > 1:
+                written = ",".join(values.show(part) for part in raw)
+                message = f"PowerShell takes `{written}` for a list; a decimal number has a point: `{written.replace(',', '.')}`"
+                self.findings.unreadable(origin, key, message)
+                return
+        elif option is not None and option.same_as and not option.asks(raw):
+            return
+        target = option.same_as if option is not None and option.same_as else key
+        earlier = self.entries.pop(target, None)
+        if earlier is not None:
+            message = f"is used, and not {earlier.origin.name} in line {earlier.origin.line}: both mean `{target}`"
+            self.findings.notice(origin, key, message)
+        self.entries[target] = Entry(key, raw, origin)
+
+    def _on(self, name: str, *, missing: bool = False) -> bool:
+        """Whether a switch is on; `missing` is the answer where the script has no such variable."""
+        return Variable(name).option.asks(self._all[name]) if name in self._all else missing
+
+    def _check_mark(self) -> None:
+        """Windows PowerShell reads a file without a mark in the system's old encoding."""
+        script = self.script
+        if not script.windows_powershell or script.text.has_mark or script.text.is_ascii or not script.text.is_utf8:
+            return
+        remedy = "save it as `UTF-8 with BOM` (Notepad's list of encodings)"
+        garbled = [name for name, raw in script.variables.items() if not json.dumps(raw, ensure_ascii=False).isascii()]
+        for name in garbled:
+            self.findings.problem(script.origin(name), name, f"the file was saved without its mark (BOM) and is misread; {remedy}")
+        if not garbled:
+            self.findings.notice(Origin(script.name), "", f"saved without its mark (BOM); before you write Chinese into it, {remedy}")
+
+    def _config_file(self, origin: Origin, raw: object) -> None:
+        if values.show(raw) not in ("", "false"):
+            self.files.append(ConfigFile(values.show(raw), str(origin)))
+            self.findings.notice(origin, "config_file", f"the settings in {values.show(raw)} win over the variables here")
+
+    def _draw_seed(self) -> None:
+        drawn = secrets.randbelow(2**32)
+        self.entries["seed"] = Entry("seed", drawn, self.script.origin("random_seed"))
+        self.findings.notice(self.script.origin("random_seed"), "seed", f"the seed of this run is {drawn}")
+
+    def _convolutions(self) -> None:
+        """`conv_dim` and `conv_alpha` as options of the method."""
+        given = self.entries.get("network_args")
+        try:
+            merged = values.pairs(given.raw if given else "")
+        except values.BadValue:
+            return  # told where the settings are read
+        origin = given.origin if given else self.script.origin("enable_locon_train")
+        for name in ("conv_dim", "conv_alpha"):
+            if name in merged:
+                self.findings.problem(origin, "network_args", f"`{name}` stands here and in a variable of its own; keep one")
+            elif self._all.get(name) not in (None, "", False):
+                merged[name] = self._all[name]
+        self.entries["network_args"] = Entry("network_args", merged, origin)
+
+    def _sample_pictures(self) -> None:
+        """Without a file of prompts there are no sample pictures, which is told and no mistake."""
+        prompts = self.entries.get("sample_prompts")
+        if Path(values.show(prompts.raw)).is_file() if prompts else not self._on("output_sample"):
+            return
+        for key in ("sample_every_n_epochs", "sample_every_n_steps", "sample_at_first", "sample_prompts"):
+            self.entries.pop(key, None)
+        origin = prompts.origin if prompts else self.script.origin("output_sample")
+        wanted = f"`{values.show(prompts.raw)}` does not exist; write a prompt a line into it" if prompts else "$prompt_file names no file"
+        self.findings.notice(origin, "sample_prompts", f"no sample pictures are made: {wanted}")
