@@ -1,0 +1,148 @@
+"""Picture files to upright RGB pixels: EXIF orientation, transparency, palettes, 16 bits a channel. Pillow only, no torch."""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import os
+import struct
+import warnings
+import zlib
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from engine.errors import UserError
+
+if TYPE_CHECKING:
+    from PIL import Image
+
+_ORIENTATION = 0x0112  # the EXIF tag
+_DECODER_ERRORS = (OSError, SyntaxError, ValueError, EOFError, IndexError, KeyError, struct.error, zlib.error)
+
+
+class Unreadable(Exception):
+    """A file that holds no picture, or only part of one."""
+
+    def __init__(self, message: str, hint: str) -> None:
+        super().__init__(message)
+        self.message = message
+        self.hint = hint
+
+
+@dataclass(frozen=True)
+class Decoded:
+    """A picture as RGB. `size` is the full picture's, upright; `image` may be smaller where a draft was asked for."""
+
+    image: Image.Image
+    size: tuple[int, int]
+    traits: tuple[str, ...]  # of "alpha", "animated", "16-bit", "turned", "CMYK"
+
+
+@contextlib.contextmanager
+def quiet() -> Iterator[None]:
+    """Without Pillow's warnings about large pictures and odd metadata. Enter it before threads start: the filter is the process's."""
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", module="PIL")
+        yield
+
+
+@contextlib.contextmanager
+def threads(count: int | None = None) -> Iterator[ThreadPoolExecutor]:
+    """Threads to decode pictures in. What has not begun when the block ends, by an error or by Ctrl-C, is dropped."""
+    with quiet():
+        pool = ThreadPoolExecutor(count or min(8, os.cpu_count() or 1), thread_name_prefix="decode")
+        try:
+            yield pool
+        finally:
+            pool.shutdown(wait=True, cancel_futures=True)
+
+
+def colour(text: str) -> tuple[int, int, int]:
+    """Red, green and blue of `#rrggbb` or a colour's name. Raises UserError."""
+    from PIL import ImageColor
+
+    try:
+        return ImageColor.getrgb(text)[:3]
+    except ValueError as error:
+        raise UserError(f"alpha_background `{text}` is no colour", "write #rrggbb, such as #ffffff, or a name, such as white") from error
+
+
+def decode(source: Path | bytes, background: str = "#ffffff", draft: int = 0) -> Decoded:
+    """Decode a file (or its bytes) completely. Raises Unreadable, with a message and a remedy.
+
+    Transparent pixels get `background`; of an animation the first frame is used. `draft` is a side in pixels: JPEG files then may
+    come out smaller, but not below it on their longer side, several times as fast.
+    """
+    from PIL import Image, UnidentifiedImageError
+
+    again = "save or download it again, or take it out of the folder"
+    try:
+        with Image.open(io.BytesIO(source) if isinstance(source, bytes) else source) as image:
+            size, animated = image.size, bool(getattr(image, "is_animated", False))
+            if draft and image.format == "JPEG":
+                shrink = draft / max(size)
+                image.draft(None, (max(int(size[0] * shrink), 1), max(int(size[1] * shrink), 1)))
+            image.load()
+            orientation = _orientation(image)
+            rgb, traits = _to_rgb(image, background)
+    except Image.DecompressionBombError as error:
+        raise Unreadable("it has more than 178 million pixels", "shrink it; no model is trained on more than a few million") from error
+    except UnidentifiedImageError as error:
+        empty = (len(source) if isinstance(source, bytes) else source.stat().st_size) == 0
+        raise Unreadable("the file is empty" if empty else "it is no picture, or damaged from the start", again) from error
+    except _DECODER_ERRORS as error:
+        text = str(error)
+        short = "truncated" in text or "not enough" in text.lower() or isinstance(error, EOFError)
+        raise Unreadable(f"it is cut short ({text})" if short else f"it is damaged ({text})", again) from error
+    except MemoryError as error:
+        raise Unreadable(f"{size[0]} x {size[1]} pixels do not fit into memory", "shrink it") from error
+    if orientation in _TURNS:
+        rgb = rgb.transpose(Image.Transpose(_TURNS[orientation]))
+        size = size if orientation < 5 else (size[1], size[0])
+        traits = [*traits, "turned"]
+    return Decoded(rgb, size, tuple([*traits, "animated"] if animated else traits))
+
+
+# EXIF orientation -> PIL.Image.Transpose, by number so that importing this module does not import Pillow
+_TURNS = {2: 0, 3: 3, 4: 1, 5: 5, 6: 4, 7: 6, 8: 2}
+
+
+def _orientation(image: Image.Image) -> int:
+    """The EXIF orientation, 1..8; 1 (upright) where the metadata does not tell or cannot be read, as every viewer does."""
+    try:
+        value = image.getexif().get(_ORIENTATION, 1)
+    except _DECODER_ERRORS:
+        return 1
+    return value if isinstance(value, int) else 1
+
+
+def _to_rgb(image: Image.Image, background: str) -> tuple[Image.Image, list[str]]:
+    """The picture as RGB over the background, and what was special about it."""
+    from PIL import Image
+
+    if image.mode == "F" or image.mode.startswith("I"):
+        return _eight_bits(image).convert("RGB"), ["16-bit"]
+    if image.mode not in ("LA", "La", "PA", "RGBA", "RGBa") and "transparency" not in image.info:
+        return image.convert("RGB"), ["CMYK"] if image.mode == "CMYK" else []
+    rgba = image.convert("RGBA")
+    alpha = rgba.getchannel("A")
+    if alpha.getextrema() == (255, 255):
+        return rgba.convert("RGB"), []
+    flat = Image.new("RGB", image.size, colour(background))
+    flat.paste(rgba, mask=alpha)
+    return flat, ["alpha"]
+
+
+def _eight_bits(image: Image.Image) -> Image.Image:
+    """A grey picture of 16 or 32 bits a pixel as 8 bits; Pillow's own conversion would cut off everything above 255."""
+    import numpy
+    from PIL import Image
+
+    grey = numpy.asarray(image).astype(numpy.float32)
+    scale = 255.0 / 65535.0
+    if image.mode == "F":
+        scale = 255.0 if grey.max(initial=0.0) <= 1.0 else 1.0
+    return Image.fromarray(numpy.clip(grey * scale + 0.5, 0, 255).astype(numpy.uint8))

@@ -1,0 +1,287 @@
+"""Where the pictures are: `<repeats>_<text>` folders as sd-scripts reads them, flat folders, regularisation folders.
+
+Also the types that the rest of the room speaks in: Subset, Dataset, Item, Scan.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Literal
+
+from engine.data.buckets import BucketOptions, Placement, Size
+from engine.data.captions import CaptionOptions
+from engine.errors import UserError, did_you_mean
+
+PICTURES = (".png", ".jpg", ".jpeg", ".webp", ".bmp")
+_SOMETIMES = (".avif", ".jxl")  # where Pillow, or a plug-in of it, can
+_NEVER = (".gif", ".tif", ".tiff", ".heic", ".heif", ".psd", ".tga")  # pictures, but not for training: named, so that nobody wonders
+
+CaptionSource = Literal["file", "folder", "none"]
+
+
+@dataclass(frozen=True)
+class SubsetOptions:
+    """How the pictures of one folder are treated."""
+
+    captions: CaptionOptions = field(default_factory=CaptionOptions)
+    caption_extension: str = ".txt"
+    flip_aug: bool = False
+    resize_interpolation: str = ""  # empty: area where both sides shrink, else Lanczos
+
+
+@dataclass(frozen=True)
+class Subset:
+    """One folder of pictures. `class_tokens` is the caption of pictures that have no caption file."""
+
+    directory: Path
+    repeats: int = 1
+    class_tokens: str = ""
+    is_reg: bool = False
+    options: SubsetOptions = field(default_factory=SubsetOptions)
+
+
+@dataclass(frozen=True)
+class Dataset:
+    """Folders that share their buckets and batch size; a run may have several, for instance one a resolution."""
+
+    subsets: tuple[Subset, ...]
+    buckets: BucketOptions
+    batch_size: int = 1
+
+
+@dataclass(frozen=True)
+class Item:
+    """One picture of one folder, ready to be cached and trained on."""
+
+    image: Path
+    caption: str  # the caption file's whole text, or the folder's text
+    caption_source: CaptionSource
+    dataset: int  # index into Scan.datasets
+    subset: int  # index into Scan.subsets
+    repeats: int  # of its folder; how often a regularisation picture is really used is decided per epoch
+    is_reg: bool
+    size: Size  # pixels, EXIF orientation applied
+    digest: str  # SHA-256 of the file
+    placement: Placement
+    flip_aug: bool
+    interpolation: str
+    traits: tuple[str, ...] = ()  # "alpha", "animated", "16-bit", ... (engine/data/decode.py)
+
+
+@dataclass(frozen=True)
+class Problem:
+    """A file that cannot be trained on as it is, and the remedy."""
+
+    file: Path
+    message: str
+    hint: str
+
+
+@dataclass(frozen=True)
+class Scan:
+    """Everything a run knows of its pictures. `subsets` are those of all data sets in order."""
+
+    datasets: tuple[Dataset, ...]
+    subsets: tuple[Subset, ...]
+    items: tuple[Item, ...]
+    notes: tuple[str, ...] = ()
+    problems: tuple[Problem, ...] = ()
+
+    @property
+    def batch_sizes(self) -> tuple[int, ...]:
+        """The batch size of each data set."""
+        return tuple(dataset.batch_size for dataset in self.datasets)
+
+    def caption_options(self, item: Item) -> CaptionOptions:
+        """How this item's caption is treated."""
+        return self.subsets[item.subset].options.captions
+
+
+@dataclass(frozen=True)
+class Found:
+    """Folders that the folder method recognised, and what a person should know about the choice."""
+
+    subsets: tuple[Subset, ...]
+    notes: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class Listing:
+    """One folder's pictures (sorted by name), all its file names, and its sub-folders."""
+
+    pictures: tuple[Path, ...]
+    files: frozenset[str]
+    folders: tuple[Path, ...]
+    unread: tuple[str, ...]  # pictures in formats that are not read here
+
+
+def picture_extensions() -> tuple[str, ...]:
+    """The picture extensions readable here, lower case. Which of the newer ones are depends on the installed Pillow."""
+    from PIL import Image
+
+    Image.init()
+    return (*PICTURES, *(extension for extension in _SOMETIMES if extension in Image.registered_extensions()))
+
+
+def list_folder(folder: Path) -> Listing:
+    """What lies directly in `folder`. Names that start with a dot are no pictures (macOS leaves `._name.png` behind)."""
+    readable = picture_extensions()
+    pictures, files, folders, unread = [], [], [], []
+    for entry in _entries(folder):
+        if entry.is_dir():
+            folders.append(entry.name)
+            continue
+        files.append(entry.name)
+        extension = os.path.splitext(entry.name)[1].lower()
+        if extension in readable and not entry.name.startswith("."):
+            pictures.append(entry.name)
+        elif extension in _SOMETIMES or extension in _NEVER:
+            unread.append(entry.name)
+    # sorted as text: paths sort differently on Windows, and the order of pictures decides the order of training
+    return Listing(
+        tuple(folder / name for name in sorted(pictures)),
+        frozenset(files),
+        tuple(folder / name for name in sorted(folders)),
+        tuple(sorted(unread)),
+    )
+
+
+def _entries(folder: Path) -> list[os.DirEntry[str]]:
+    """The folder's entries. Raises UserError where it cannot be opened, or holds names that are no text."""
+    try:
+        with os.scandir(folder) as scanned:
+            entries = list(scanned)
+    except OSError as error:
+        raise UserError(f"this folder cannot be opened ({error.strerror})", "check its rights", where=str(folder)) from error
+    broken = [ascii(entry.name) for entry in entries if any("\ud800" <= character <= "\udfff" for character in entry.name)]
+    if broken:
+        raise UserError(
+            f"{len(broken)} file names in this folder are no text, such as {broken[0]}: an archive was unpacked in the wrong encoding",
+            "rename these files, or unpack the archive again with its encoding (unzip -O gbk ...)",
+            where=str(folder),
+        )
+    return entries
+
+
+def parse_name(name: str) -> tuple[int, str] | None:
+    """Repeats and text of a concept folder's name, or None where the name does not start with a number and `_`.
+
+    >>> parse_name("10_sks dog"), parse_name("3_my_char girl"), parse_name("dogs"), parse_name("7")
+    ((10, 'sks dog'), (3, 'my_char girl'), None, (7, ''))
+    """
+    first, _, rest = name.partition("_")
+    try:
+        return int(first), rest
+    except ValueError:
+        return None
+
+
+def find(train_data_dir: Path, reg_data_dir: Path | None = None, *, repeats: int = 1, options: SubsetOptions | None = None) -> Found:
+    """The folders to train on by the folder method: training folders first, then regularisation folders.
+
+    `repeats` counts for a folder whose name does not tell (`dataset_repeats`). Raises UserError where no picture is found.
+    """
+    options = options or SubsetOptions()
+    if repeats < 1:
+        raise UserError(f"dataset_repeats is {repeats}", "it must be 1 or more")
+    notes: list[str] = []
+    subsets = _concepts(Path(train_data_dir), "train_data_dir", False, repeats, options, notes)
+    if reg_data_dir is not None:
+        subsets += _concepts(Path(reg_data_dir), "reg_data_dir", True, repeats, options, notes)
+    return Found(tuple(subsets), tuple(notes))
+
+
+def require_folder(folder: Path, key: str) -> Path:
+    """`folder` itself. Raises UserError where it does not exist or is a file; `key` names the setting."""
+    if os.path.isdir(folder):  # Path.is_dir raises for a name too long to be one
+        return folder
+    if os.path.exists(folder):
+        raise UserError(f"{key} names a file, not a folder", "give the folder that holds the pictures", where=str(folder))
+    near = ""
+    if os.path.isdir(folder.parent):
+        near = did_you_mean(folder.name, [entry.name for entry in folder.parent.iterdir() if entry.is_dir()])
+    raise UserError(f"the folder that {key} names does not exist", near or "check the path", where=str(folder))
+
+
+def _concepts(root: Path, key: str, is_reg: bool, repeats: int, options: SubsetOptions, notes: list[str]) -> list[Subset]:
+    """The concept folders under `root`, or `root` itself; adds to `notes`."""
+    top = list_folder(require_folder(root, key))
+    subsets, nameless = [], []
+    for folder in top.folders:
+        parsed = parse_name(folder.name)
+        if parsed is None:
+            nameless.append(folder)
+        elif parsed[0] < 1:
+            notes.append(f"{folder}: skipped, because it asks for {parsed[0]} repeats")
+        elif not list_folder(folder).pictures:
+            notes.append(f"{folder}: skipped, because it holds no pictures")
+        else:
+            subsets.append(Subset(folder, parsed[0], parsed[1], is_reg, options))
+    if subsets:
+        if top.pictures:
+            notes.append(f"{root}: {_pictures(len(top.pictures))} beside the concept folders not used; move them into one of them")
+        notes.extend(_skipped(folder) for folder in nameless)
+        return subsets
+    if not top.pictures:
+        raise _nothing_found(root, key, top, nameless)
+    notes.extend(_skipped(folder) for folder in nameless)
+    parsed = parse_name(_real_name(root))
+    if parsed is not None and parsed[0] >= 1:
+        notes.append(f"{key} is a concept folder itself: {parsed[0]} repeats, text `{parsed[1]}`")
+        return [Subset(root, parsed[0], parsed[1], is_reg, options)]
+    times = f"{repeats} repeat{'s' if repeats > 1 else ''} (dataset_repeats)"
+    notes.append(f"{key} is a flat folder, with no <repeats>_<text> folders inside: {_pictures(len(top.pictures))}, {times}")
+    return [Subset(root, repeats, "", is_reg, options)]
+
+
+def _nothing_found(root: Path, key: str, top: Listing, nameless: Iterable[Path]) -> UserError:
+    """The error for a folder without pictures: what was looked at, and what to do."""
+    numbered = [(folder, parsed[0]) for folder in top.folders if (parsed := parse_name(folder.name)) is not None]
+    for folder, repeats in numbered:
+        if repeats < 1 and list_folder(folder).pictures:
+            told = f"no pictures found for {key}: the folder `{folder.name}` in it asks for {repeats} repeats"
+            return UserError(told, "begin its name with 1 or more: how often each picture is used in an epoch", where=str(root))
+    filled = [(folder, len(list_folder(folder).pictures)) for folder in nameless]
+    for folder, count in filled:
+        if count:
+            return UserError(
+                f"no pictures found for {key}; the folder `{folder.name}` in it has {_pictures(count)}, "
+                "but its name does not start with a number",
+                f"rename it so that it says how often each picture is used in an epoch: `10_{folder.name}`",
+                where=str(root),
+            )
+    unread = [*top.unread, *(f"{folder.name}/{name}" for folder in top.folders for name in list_folder(folder).unread)]
+    deeper = [folder.name for folder in top.folders if list_folder(folder).folders]
+    looked = "it is empty"
+    if unread:
+        looked = f"there are pictures of kinds that are not read here, such as {unread[0]}: save them as PNG or JPEG"
+    elif deeper:
+        looked = f"`{deeper[0]}` holds folders of its own, which are not searched: if they hold the pictures, name it as {key}"
+    elif numbered:
+        looked = f"`{numbered[0][0].name}` holds no pictures"
+    elif top.files or top.folders:
+        looked = f"it holds {len(top.files)} other files and {len(top.folders)} folders"
+    return UserError(
+        f"no pictures found for {key}; {looked}",
+        f"put pictures ({' '.join(picture_extensions())}) into a folder named <repeats>_<text>, such as `{root / '10_sks dog'}`",
+        where=str(root),
+    )
+
+
+def _skipped(folder: Path) -> str:
+    """The note about a folder whose name has no number."""
+    count = len(list_folder(folder).pictures)
+    return f"{folder}: skipped ({_pictures(count)}), because its name does not start with <repeats>_; `10_{folder.name}` would be used"
+
+
+def _real_name(folder: Path) -> str:
+    """The folder's name, also for `.` and paths that end in `..`."""
+    return folder.resolve().name
+
+
+def _pictures(count: int) -> str:
+    """`1 picture`, `2 pictures`."""
+    return f"{count} picture{'' if count == 1 else 's'}"
