@@ -1,0 +1,74 @@
+"""Model families: recognising, reading and writing base models, and running their networks.
+
+The registry is data: reading it imports no torch. `get` imports the one family that is asked for.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from engine.errors import UserError, did_you_mean
+
+if TYPE_CHECKING:
+    from engine.models.family import Checkpoint, Family
+
+
+@dataclass(frozen=True)
+class FamilyOptions:
+    """A family has no options of its own."""
+
+
+@dataclass(frozen=True)
+class FamilyRow:
+    """One family in the registry. Sizes in pixels."""
+
+    name: str
+    help: str
+    default_resolution: int
+    max_bucket: int  # the longest side of a bucket unless the user says otherwise
+    bucket_step: int
+    make: Callable[[], Family]  # imports torch
+    options: type = FamilyOptions
+
+
+def _sd1() -> Family:
+    from engine.models.sd import StableDiffusion
+
+    return StableDiffusion()
+
+
+def _sdxl() -> Family:
+    from engine.models.sdxl import StableDiffusionXL
+
+    return StableDiffusionXL()
+
+
+FAMILIES: tuple[FamilyRow, ...] = (
+    FamilyRow("sd1", "Stable Diffusion 1.x and models trained from it", 512, 1024, 64, _sd1),
+    FamilyRow("sdxl", "Stable Diffusion XL base and models trained from it", 1024, 2048, 64, _sdxl),
+)
+
+
+def row(name: str) -> FamilyRow:
+    """The registry's row of that name. Raises UserError for an unknown one."""
+    for entry in FAMILIES:
+        if entry.name == name:
+            return entry
+    names = [entry.name for entry in FAMILIES]
+    raise UserError(
+        f"there is no model family `{name}`", did_you_mean(name, names) or f"the families are {', '.join(names)}", where="family"
+    )
+
+
+def row_of(checkpoint: Checkpoint) -> FamilyRow:
+    """The row of a recognised model, with the resolution that its file names, where it names one."""
+    found = row(checkpoint.family)
+    return dataclasses.replace(found, default_resolution=checkpoint.resolution or found.default_resolution)
+
+
+def get(name: str) -> Family:
+    """The family of that name; this imports torch. Raises UserError for an unknown one."""
+    return row(name).make()
