@@ -1,0 +1,1 @@
+"""The mathematics of diffusion, pure: noise schedules, the objective, and the table of samplers."""
