@@ -1,0 +1,238 @@
+"""The work of `python -m engine sample`: base model, LoRA files and prompts -> pictures and a page with a row for each file.
+
+Networks are loaded in the order of need, and dropped before the next: text encoders, U-Net, VAE.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from torch import Tensor, nn
+
+from engine import adapters, files, models, tensorfile
+from engine.adapters import lorafile
+from engine.adapters.base import Method
+from engine.config.schema import Config
+from engine.errors import UserError
+from engine.generation import promptfile
+from engine.generation.conditioning import encode, overlong
+from engine.generation.generate import Network, decode
+from engine.generation.png import Origin
+from engine.generation.prompt import Prompt, Shot, parse_line
+from engine.generation.samples import Made, Moment, PictureProgress, Previewer, plan, sampler_names
+from engine.models.family import Checkpoint, Cond, Family, Prediction
+from engine.models.recognise import recognise
+from engine.models.vae import load_vae
+
+Say = Callable[[str], None]
+_UNET = "lora_unet_"  # how every U-Net module's name begins in a LoRA file; the others are the text encoders'
+
+
+@dataclass(frozen=True)
+class Request:
+    """What is to be made, and with what. None is what the model's file and family say."""
+
+    model: Path
+    prompts: tuple[Prompt, ...]
+    folder: Path  # gets samples.html and samples/
+    loras: tuple[Path, ...] = ()  # a row of pictures for each
+    base: bool = True  # also a row without any
+    vae: Path | None = None
+    clip_skip: int | None = None
+    prediction: Prediction | None = None
+    zero_terminal_snr: bool | None = None
+    size: tuple[int, int] | None = None  # width, height
+    sampler: str = "euler_a"
+    karras: bool = False
+    seed: int = 42  # draws the seeds of prompts that name none
+    device: torch.device = torch.device("cpu")
+    dtype: torch.dtype = torch.float32
+    no_half_vae: bool = False
+    cache_dir: Path = Path("cache")  # where file hashes are remembered
+
+
+@dataclass(frozen=True)
+class _Lora:
+    """A LoRA file as read. The tensors are the two parts' own."""
+
+    path: Path
+    unet: dict[str, Tensor]
+    text: dict[str, Tensor]
+    step: int
+    epoch: int | None
+
+
+def run(
+    config: Config,
+    *,
+    device: torch.device,
+    dtype: torch.dtype,
+    loras: Sequence[str],
+    prompts: Sequence[str],
+    folder: str | None,
+    say: Say,
+    progress: PictureProgress | None = None,
+) -> Made:
+    """`sample` by the settings of a run. `prompts` are lines as in a prompt file; without any, `sample_prompts` is read.
+
+    Pictures go into `folder`, by default `<output_dir>/sample`. Raises UserError where model or prompts are missing.
+    """
+    model, wanted = config.model, config.sample
+    if not model.pretrained_model_name_or_path:
+        hint = "add --pretrained_model_name_or_path, or --config with the settings of the run that made the LoRA (settings.toml beside it)"
+        raise UserError("no base model is named", hint, where="pretrained_model_name_or_path")
+    names = sampler_names()
+    read = tuple(parse_line(line, "--prompt", names) for line in prompts)
+    if not read and wanted.sample_prompts:
+        read = promptfile.read(Path(wanted.sample_prompts), names)
+    if not read:
+        raise UserError("no prompt is given", 'add --prompt "a cat --d 42", or --sample_prompts with a text file', where="--prompt")
+    prediction: Prediction | None = None
+    if model.v_parameterization is not None:
+        prediction = "v_prediction" if model.v_parameterization else "epsilon"
+    request = Request(
+        model=Path(model.pretrained_model_name_or_path),
+        prompts=read,
+        folder=Path(folder) if folder else Path(config.save.output_dir) / "sample",
+        loras=tuple(Path(lora) for lora in loras),
+        vae=Path(model.vae) if model.vae else None,
+        clip_skip=model.clip_skip,
+        prediction=prediction,
+        zero_terminal_snr=model.zero_terminal_snr,
+        size=config.data.resolution,
+        sampler=wanted.sample_sampler,
+        karras=wanted.sample_karras,
+        seed=config.training.seed,
+        device=device,
+        dtype=dtype,
+        no_half_vae=model.no_half_vae,
+        cache_dir=Path(config.data.cache_dir),
+    )
+    return sample(request, say, progress)
+
+
+def sample(request: Request, say: Say, progress: PictureProgress | None = None) -> Made:
+    """Make all pictures; returns the page, every picture and what should be said of them.
+
+    Raises UserError for files that are not what they should be, and a LoRA that has no place in this model.
+    """
+    checkpoint = recognise(request.model)
+    family = models.get(checkpoint.family)
+    side = checkpoint.resolution or family.resolution
+    shots = plan(request.prompts, size=request.size or (side, side), sampler=request.sampler, karras=request.karras, seed=request.seed)
+    for notice in (*checkpoint.notes, *filter(None, map(overlong, shots))):
+        say(notice)
+    loras = [_read(path) for path in request.loras]
+    rows: list[_Lora | None] = [*([None] if request.base or not loras else []), *loras]
+    files.require_writable(request.folder / "samples")
+    say("encoding the prompts")
+    conditions = _encode(request, checkpoint, family, shots, rows)
+    say("loading the U-Net")
+    unet = family.load(checkpoint, "unet", request.dtype, request.device)
+    vae = _load_vae(request, checkpoint, family)
+    network = Network(
+        family,
+        unet,
+        request.device,
+        request.prediction or checkpoint.prediction,
+        checkpoint.zero_terminal_snr if request.zero_terminal_snr is None else request.zero_terminal_snr,
+    )
+    made: list[Made] = []
+    for lora, conds in zip(rows, conditions, strict=True):
+        method = _attach(lora.unet, family, {"unet": unet}, lora.path) if lora else None
+        previewer = Previewer(
+            network,
+            shots,
+            conds.__getitem__,
+            lambda latents: decode(family, vae, latents, request.device),
+            request.folder,
+            lora.path.stem if lora else request.model.stem,
+            title=request.folder.name,
+            origin=_origin(request, family, lora),
+            methods=[method] if method else [],
+            progress=progress,
+        )
+        made.append(previewer.at(Moment(lora.step, lora.epoch, name=lora.path.stem)) if lora else previewer.base(request.model.stem))
+        if method:
+            method.detach()
+    pictures = tuple(picture for row in made for picture in row.pictures)
+    return Made(made[-1].page, pictures, tuple(notice for row in made for notice in row.notices))
+
+
+def _read(path: Path) -> _Lora:
+    """A LoRA file, taken apart. Raises UserError where it is none."""
+    if not files.is_there(path) or path.is_dir():
+        raise UserError("there is no LoRA file of this name", "check the path", where=str(path))
+    tensors = tensorfile.read(path)
+    lorafile.parse(tensors, str(path))
+    unet = {name: tensor for name, tensor in tensors.items() if name.startswith(_UNET)}
+    text = {name: tensor for name, tensor in tensors.items() if not name.startswith(_UNET)}
+    metadata = files.read_header(path).metadata
+    return _Lora(path, unet, text, _number(metadata, "ss_steps") or 0, _number(metadata, "ss_epoch"))
+
+
+def _number(metadata: Mapping[str, str], key: str) -> int | None:
+    """A whole number from a file's metadata; None where there is none ("None" too, as sd-scripts writes)."""
+    value = metadata.get(key, "")
+    return int(value) if value.isdigit() else None
+
+
+def _attach(tensors: Mapping[str, Tensor], family: Family, networks: Mapping[str, nn.Module], path: Path) -> Method | None:
+    """The file's adapters in front of the networks' layers; None where it has none for them. Raises UserError where one finds no layer."""
+    if not tensors:
+        return None
+    row = adapters.row("lora")
+    sites = [site for part, network in networks.items() for site in family.sites(part, network)]
+    try:
+        method = adapters.make(
+            row, sites, dim=1, alpha=None, dropout=None, options=row.options(), seed=0, weights=tensors, dim_from_weights=True
+        )
+    except UserError as error:
+        raise UserError(error.message, error.hint, where=str(path)) from error
+    method.train(False)
+    method.attach()
+    return method
+
+
+def _encode(
+    request: Request, checkpoint: Checkpoint, family: Family, shots: Sequence[Shot], rows: Sequence[_Lora | None]
+) -> list[dict[Shot, Cond]]:
+    """The conditioning of every picture of every row, in host memory; the encoders are gone afterwards."""
+    encoders = {part: family.load(checkpoint, part, request.dtype, request.device) for part in family.text_parts}
+    found = []
+    for lora in rows:
+        method = _attach(lora.text, family, encoders, lora.path) if lora else None
+        conds = {}
+        for shot in shots:
+            if method:
+                method.strength = shot.strength
+            cond = encode(family, encoders, shot, request.clip_skip)
+            conds[shot] = family.unpack({name: tensor.cpu() for name, tensor in family.pack(cond).items()})
+        if method:
+            method.detach()
+        found.append(conds)
+    return found
+
+
+def _load_vae(request: Request, checkpoint: Checkpoint, family: Family) -> nn.Module:
+    """The VAE in host memory, in the number format it bears."""
+    dtype = family.vae_dtype(request.dtype, request.no_half_vae)
+    if request.vae is not None:
+        return load_vae(request.vae, family.name, dtype, "cpu")
+    return family.load(checkpoint, "vae", dtype, "cpu")
+
+
+def _origin(request: Request, family: Family, lora: _Lora | None) -> Origin:
+    """What the pictures' files say they were made with."""
+    origin = Origin(model=request.model.stem, clip_skip=request.clip_skip if family.uses_clip_skip else None)
+    if request.model.is_file():
+        digest = files.once(lambda: files.sha256(request.model), request.cache_dir / "hashes" / "file.json", request.model)
+        origin = dataclasses.replace(origin, model_hash=digest[:10])
+    if lora:
+        content = files.sha256(lora.path, files.read_header(lora.path).data_start)  # what `sshs_model_hash` is the hash of
+        origin = dataclasses.replace(origin, adapters=((lora.path.stem, content[:12]),))
+    return origin

@@ -1,0 +1,167 @@
+"""Loaded networks and conditioning -> latents -> pixels. Files are somebody else's business.
+
+Latents and guidance are float32; the network runs in its own dtype, which `family.predict` sees to. All randomness comes from a CPU
+generator made from the picture's seed: a seed repeats on every device and whatever was made before it, and the process's own random
+state is left alone. The first noise is what `torch.manual_seed(seed)` and `torch.randn` give on the CPU, the noise that ComfyUI and
+diffusers start from, and the web UI with its CPU setting.
+"""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+import torch
+from torch import Tensor, nn
+
+from engine.diffusion import samplers
+from engine.generation.prompt import Shot
+from engine.models.family import Cond, Family, Prediction
+from engine.models.vae import decode_images
+
+Progress = Callable[[int, int], None]  # steps done, steps in all; may raise to stop
+
+
+@dataclass(frozen=True)
+class Network:
+    """The network that is sampled from, ready on its device, and how it was trained."""
+
+    family: Family
+    unet: nn.Module
+    device: torch.device
+    prediction: Prediction = "epsilon"
+    zero_terminal_snr: bool = False
+
+
+def first_noise(seed: int, shape: Sequence[int]) -> tuple[Tensor, torch.Generator]:
+    """Unit noise, float32 on the CPU, and the generator that goes on to give what ancestral samplers add."""
+    source = torch.Generator("cpu").manual_seed(seed)
+    return torch.randn(tuple(shape), generator=source), source
+
+
+@torch.no_grad()
+def generate(network: Network, shot: Shot, cond: Cond, progress: Progress | None = None) -> Tensor:
+    """The latents of one picture, in the network's units: float32 [C, h, w] on the CPU.
+
+    `cond` has leading dimension 2: negative prompt, prompt. Guidance runs both as one batch; at a scale of 1 the prompt runs alone.
+    Raises UserError for an unknown sampler, or Karras noise levels where it has none.
+    """
+    latent = network.family.latent
+    scheduler = samplers.make(shot.sampler, network.prediction, shot.karras, network.zero_terminal_snr)
+    noise, source = first_noise(shot.seed, (1, latent.channels, shot.height // latent.stride, shot.width // latent.stride))
+    scheduler.set_timesteps(shot.steps, device=network.device)
+    latents = noise.to(network.device) * scheduler.init_noise_sigma
+    predict = _guided(network, shot, cond)
+    options = {"generator": source} if samplers.row(shot.sampler).noisy else {}
+    total = len(scheduler.timesteps)
+    for number, t in enumerate(scheduler.timesteps, start=1):
+        prediction = predict(scheduler.scale_model_input(latents, t), t)
+        latents = scheduler.step(prediction, t, latents, return_dict=False, **options)[0]
+        if progress is not None:
+            progress(number, total)
+    return latents[0].float().cpu()
+
+
+def _guided(network: Network, shot: Shot, cond: Cond) -> Callable[[Tensor, Tensor], Tensor]:
+    """The guided prediction, float32 [1, C, h, w], of a noisy sample [1, C, h, w] at a scalar t.
+
+    negative + scale * (prompt - negative) (Ho and Salimans 2022, arXiv 2207.12598, in the form all samplers use).
+    """
+    family, guided = network.family, shot.scale != 1.0
+    rows = slice(0, 2) if guided else slice(1, 2)
+    batch = 2 if guided else 1
+    ready = family.unpack({name: tensor[rows].to(network.device) for name, tensor in family.pack(cond).items()})
+    size = torch.tensor([[shot.height, shot.width, 0, 0, shot.height, shot.width]] * batch, device=network.device)
+
+    def predict(sample: Tensor, t: Tensor) -> Tensor:
+        noisy = sample.expand(batch, *sample.shape[1:])
+        out = family.predict(network.unet, noisy, t.float().to(network.device).expand(batch), ready, size).float()
+        if not guided:
+            return out
+        negative, prompt = out.chunk(2)
+        return negative + shot.scale * (prompt - negative)
+
+    return predict
+
+
+# ---- decoding ------------------------------------------------------------------------------------------------------------------------
+
+_NUMBERS_A_PIXEL = 1024  # live at the decoder's peak: three maps of 256 channels at full size (counted), and a third more for workspaces
+_CPU_BYTES = 4 << 30  # what decoding may take on a CPU before it is done in tiles: 1024 x 1024 in fp32
+_TILE = 512  # pixels; tiles overlap by a quarter and are blended
+
+
+class TiledVae(Protocol):
+    """The part of diffusers' AutoencoderKL that sets tiles."""
+
+    tile_sample_min_size: int  # pixels
+    tile_latent_min_size: int  # latent cells
+
+    def enable_tiling(self) -> None:
+        """Decode in overlapping tiles."""
+
+    def disable_tiling(self) -> None:
+        """Decode in one piece."""
+
+
+@torch.no_grad()
+def decode(family: Family, vae: nn.Module, latents: Sequence[Tensor], device: torch.device) -> list[Tensor]:
+    """Latents in the network's units, each [C, h, w] of any size -> pixels, each uint8 [H, W, 3] on the CPU.
+
+    The VAE, in its own dtype, is brought to `device` once, decodes one picture after the other, and goes back to where it was. A picture
+    that would not fit into free memory is decoded in tiles. What is not finite comes out black.
+    """
+    first = next(vae.parameters())
+    home, dtype = first.device, first.dtype
+    vae.to(device)
+    try:
+        pictures = []
+        for latent in latents:
+            pixels = latent.shape[-2] * latent.shape[-1] * family.latent.stride**2
+            with _tiles(vae, family.latent.stride, pixels * _NUMBERS_A_PIXEL * dtype.itemsize > _free_bytes(device)):
+                decoded = decode_images(vae, family.latent.unscaled(latent[None].to(device)))
+            levels = (decoded[0] * 127.5 + 127.5).nan_to_num(0.0, 0.0, 0.0).round().clamp(0, 255)
+            pictures.append(levels.to(torch.uint8).permute(1, 2, 0).cpu())
+        return pictures
+    finally:
+        vae.to(home)
+
+
+@contextlib.contextmanager
+def _tiles(vae: nn.Module, stride: int, wanted: bool) -> Iterator[None]:
+    """Decode in tiles of 512 pixels inside the block, where `wanted`."""
+    if not wanted:
+        yield
+        return
+    tiled: TiledVae = vae  # type: ignore[assignment]
+    before = tiled.tile_sample_min_size, tiled.tile_latent_min_size
+    tiled.tile_sample_min_size, tiled.tile_latent_min_size = _TILE, _TILE // stride
+    tiled.enable_tiling()
+    try:
+        yield
+    finally:
+        tiled.disable_tiling()
+        tiled.tile_sample_min_size, tiled.tile_latent_min_size = before
+
+
+def _free_bytes(device: torch.device) -> int:
+    """Memory that decoding may use: on a GPU what is free or held in reserve by torch."""
+    if device.type != "cuda":
+        return _CPU_BYTES
+    free, _ = torch.cuda.mem_get_info(device)
+    return int(free) + torch.cuda.memory_reserved(device) - torch.cuda.memory_allocated(device)
+
+
+@contextlib.contextmanager
+def evaluating(*networks: nn.Module) -> Iterator[None]:
+    """Networks in eval mode inside the block; every module gets its own mode back, whatever mixture there was."""
+    modes = [(module, module.training) for network in networks for module in network.modules()]
+    for network in networks:
+        network.eval()
+    try:
+        yield
+    finally:
+        for module, mode in modes:
+            module.training = mode

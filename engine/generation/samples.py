@@ -1,0 +1,177 @@
+"""Sample pictures of a run: prompts -> PNG files and the page that compares them.
+
+File names are sd-scripts' without its time of day, so that a picture made again takes the old one's place:
+`<name>_<000500 | e000003 | base>_<prompt, two digits>_<seed>.png`; "base" is the model without the adapter.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from torch import Tensor, nn
+
+from engine.adapters.base import Method
+from engine.diffusion import samplers
+from engine.errors import UserError
+from engine.generation import page, png
+from engine.generation.generate import Network, Progress, evaluating, generate
+from engine.generation.page import Row
+from engine.generation.prompt import Prompt, Shot, settle
+from engine.models.family import Cond
+
+Condition = Callable[[Shot], Cond]  # leading dimension 2: negative prompt, prompt
+Decode = Callable[[Sequence[Tensor]], Sequence[Tensor]]  # latents [C, h, w] each -> pixels uint8 [H, W, 3] each
+PictureProgress = Callable[[int, int, int, int], None]  # picture, pictures, step, steps; may raise to stop
+
+
+def plan(prompts: Sequence[Prompt], *, size: tuple[int, int], sampler: str, karras: bool, seed: int) -> tuple[Shot, ...]:
+    """The pictures that prompts ask for, every setting decided: `size` (width, height), `sampler` and `karras` where a prompt says nothing.
+
+    Raises UserError, before anything is loaded, for a sampler that does not exist or has no Karras variant.
+    """
+    shots = []
+    for index, prompt in enumerate(prompts):
+        shot = settle(prompt, index, size=size, sampler=sampler, karras=karras, run_seed=seed)
+        row = samplers.row(shot.sampler)
+        if shot.karras and not row.karras:
+            able = ", ".join(other.name for other in samplers.SAMPLERS if other.karras)
+            hint = f"add `--karras off`, or take one of {able}"
+            raise UserError(f"the sampler `{row.name}` has no Karras variant", hint, where=prompt.where or "sample_karras")
+        shots.append(dataclasses.replace(shot, sampler=row.name))
+    return tuple(shots)
+
+
+def sampler_names() -> tuple[str, ...]:
+    """Every name that a prompt may give a sampler."""
+    return tuple(name for row in samplers.SAMPLERS for name in (row.name, *row.aliases))
+
+
+@dataclass(frozen=True)
+class Moment:
+    """The state of the model that pictures show."""
+
+    step: int
+    epoch: int | None = None
+    loss: float | None = None  # running mean
+    by_epoch: bool = False  # file names count epochs
+    name: str = ""  # the adapter file, where the pictures are not a run's own
+
+    @property
+    def tag(self) -> str:
+        """The moment in a file name."""
+        return f"e{self.epoch:06d}" if self.by_epoch and self.epoch is not None else f"{self.step:06d}"
+
+
+@dataclass(frozen=True)
+class Made:
+    """What one call has made."""
+
+    page: Path
+    pictures: tuple[Path, ...]
+    notices: tuple[str, ...]
+
+
+class Previewer:
+    """Makes the same pictures again and again as the model changes. All latents come first; then the VAE decodes them in one pass."""
+
+    def __init__(
+        self,
+        network: Network,
+        shots: Sequence[Shot],
+        condition: Condition,
+        decode: Decode,
+        folder: Path,
+        name: str,
+        *,
+        origin: png.Origin,
+        title: str = "",
+        methods: Sequence[Method] = (),
+        encoders: Sequence[nn.Module] = (),
+        progress: PictureProgress | None = None,
+    ) -> None:
+        """`folder` gets the page, its record and `samples/`; `name` is the run's, in file names and (without a `title`) on the page.
+
+        `condition` is asked anew for each picture, at that picture's strength, so that trained encoders are heard; `encoders` are those it
+        runs live. `methods` are the attached adapters. Raises UserError for a record of an earlier run that cannot be read.
+        """
+        self._network, self._shots, self._condition, self._decode = network, tuple(shots), condition, decode
+        self._folder, self._name, self._origin = folder, name, origin
+        self._methods, self._networks, self._progress = tuple(methods), (network.unet, *encoders), progress
+        self._record = page.load(folder, title or name)
+
+    @property
+    def has_base(self) -> bool:
+        """Whether the page has a row for strength 0 with every prompt of this run."""
+        shown = [set(row.cells) for row in self._record.rows if row.base]
+        columns = self._record.columns
+        return bool(shown) and all(shot in columns and columns.index(shot) in shown[0] for shot in self._shots)
+
+    def base(self, name: str = "") -> Made:
+        """The row for strength 0: what the model makes without what is trained. `name` is the model's, where a page may show several."""
+        return self._make(Moment(0, name=name), base=True)
+
+    def at(self, moment: Moment) -> Made:
+        """The row of one moment of the training."""
+        return self._make(moment, base=False)
+
+    def _make(self, moment: Moment, base: bool) -> Made:
+        tag = "base" if base else moment.tag
+        latents = self._latents(base)
+        origin = self._origin if base else dataclasses.replace(self._origin, training_step=moment.step, training_epoch=moment.epoch)
+        pictures: dict[Shot, Path] = {}
+        for number, (shot, pixels) in enumerate(zip(self._shots, self._decode(latents), strict=True)):
+            target = self._folder / "samples" / f"{self._name}_{tag}_{number:02d}_{shot.seed}.png"
+            png.save(target, pixels, png.parameters(_at_strength(shot, base), origin))
+            pictures[shot] = target
+        row = Row(moment.name, moment.step, moment.epoch, moment.loss, base)
+        relative = {shot: target.relative_to(self._folder).as_posix() for shot, target in pictures.items()}
+        self._record = page.add(self._record, row, relative)
+        return Made(page.write(self._folder, self._record), tuple(pictures.values()), self._notices(latents))
+
+    def _latents(self, base: bool) -> list[Tensor]:
+        """The latents of every picture, float32 on the CPU; the networks are left as they were found."""
+        found = []
+        with evaluating(*self._networks), _resting(self._methods):
+            for number, shot in enumerate(self._shots):
+                wanted = _at_strength(shot, base)
+                for method in self._methods:
+                    method.strength = wanted.strength
+                found.append(generate(self._network, wanted, self._condition(shot), self._reporting(number)))
+        return found
+
+    def _reporting(self, number: int) -> Progress | None:
+        """Progress within picture `number` as progress of the whole row."""
+        tell = self._progress
+        if tell is None:
+            return None
+        return lambda step, steps: tell(number + 1, len(self._shots), step, steps)
+
+    def _notices(self, latents: Sequence[Tensor]) -> tuple[str, ...]:
+        broken = [str(number) for number, latent in enumerate(latents, start=1) if not latent.isfinite().all()]
+        if not broken:
+            return ()
+        which = "the pictures of prompts " + ", ".join(broken) if len(broken) > 1 else f"the picture of prompt {broken[0]}"
+        return (f"{which} came out as no numbers: the training has diverged, or the model overflows in its number format",)
+
+
+def _at_strength(shot: Shot, base: bool) -> Shot:
+    """The picture as it is made: at its own strength, or at 0."""
+    return dataclasses.replace(shot, strength=0.0) if base else shot
+
+
+@contextlib.contextmanager
+def _resting(methods: Sequence[Method]) -> Iterator[None]:
+    """Adapters without dropout inside the block; afterwards they are as training wants them, at the strength they had."""
+    strengths = [method.strength for method in methods]
+    for method in methods:
+        method.train(False)
+    try:
+        yield
+    finally:
+        for method, strength in zip(methods, strengths, strict=True):
+            method.strength = strength
+            method.train(True)
