@@ -1,0 +1,342 @@
+"""python -m engine <command>: the table of commands. Each imports what it needs only when it is called."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import sys
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from engine import __version__, environment
+from engine.config import HANDOVER
+from engine.errors import UserError, did_you_mean
+
+if TYPE_CHECKING:
+    from engine.config.load import Loaded
+    from engine.config.rows import Rows
+
+ROOT = Path(__file__).resolve().parent.parent  # the product's folder: engine/, configs/, models/, ...
+
+
+def _rows() -> Rows:
+    """What the registries offer, for the config to check names and options against. None of them imports torch."""
+    from engine import adapters, models
+    from engine.config.rows import Rows
+    from engine.diffusion import samplers
+    from engine.training import optimizers
+
+    return Rows(adapters.METHODS, optimizers.OPTIMIZERS, optimizers.SCHEDULES, samplers.SAMPLERS, models.FAMILIES)
+
+
+def _load(arguments: Sequence[str], own: Sequence[str] = (), required: Sequence[str] = ()) -> tuple[Loaded, dict[str, tuple[str, ...]]]:
+    """The settings of a command line, and the command's own options."""
+    from engine.config.flags import split
+    from engine.config.load import load
+
+    line = split(arguments, own)
+    return load(line.sources, _rows(), required), line.own
+
+
+def _train(arguments: Sequence[str]) -> int:
+    loaded, _ = _load(arguments, required=("pretrained_model_name_or_path", "train_data_dir"))
+    from engine.awake import kept_awake
+    from engine.training.train import train
+
+    with kept_awake():
+        return 130 if train(loaded.config, loaded.notices).interrupted else 0
+
+
+def _cache(arguments: Sequence[str]) -> int:
+    loaded, _ = _load(arguments, required=("pretrained_model_name_or_path", "train_data_dir"))
+    from engine.awake import kept_awake
+    from engine.training.train import fill_caches
+
+    with kept_awake():
+        fill_caches(loaded.config, loaded.notices)
+    return 0
+
+
+def _check(arguments: Sequence[str]) -> int:
+    loaded, own = _load(arguments, own=("sheet",), required=("train_data_dir",))
+    from engine.tools.check import run
+
+    return run(loaded.config, loaded.notices, sheet=_one(own, "sheet"))
+
+
+def _sample(arguments: Sequence[str]) -> int:
+    loaded, own = _load(_with_settings_of_lora(arguments), own=("lora", "prompt", "out"))
+    from engine.generation.command import run
+    from engine.training import device
+    from engine.training.console import Reporter
+
+    reporter = Reporter(plain=loaded.config.log.console_log_simple)
+    compute, notices = device.choose(loaded.config.training.device, loaded.config.training.mixed_precision)
+    for notice in (*loaded.notices, *notices):
+        reporter.notice(notice)
+    with device.memory_explained("close other programs that use it, or ask for smaller pictures (--w, --h)"):
+        made = run(
+            loaded.config,
+            device=compute.device,
+            dtype=compute.dtype,
+            loras=own.get("lora", ()),
+            prompts=own.get("prompt", ()),
+            folder=_one(own, "out"),
+            say=reporter.say,
+        )
+    for notice in made.notices:
+        reporter.notice(notice)
+    reporter.say(f"{len(made.pictures)} pictures: {made.page}")
+    return 0
+
+
+def _with_settings_of_lora(arguments: Sequence[str]) -> list[str]:
+    """The words with `--config` for the settings that lie beside the first LoRA, where no file of settings is named."""
+    words = list(arguments)
+    options = [word.partition("=") for word in words]
+    if any(name in ("--config", "--config_file") for name, _, _ in options):
+        return words
+    following = [*words[1:], ""]
+    loras = [value if equals else following[at] for at, (name, equals, value) in enumerate(options) if name == "--lora"]
+    settings = Path(loras[0] if loras else "").parent / "settings.toml"
+    return ["--config", str(settings), *words] if loras and settings.is_file() else words
+
+
+def _inspect(arguments: Sequence[str]) -> int:
+    from engine.tools.inspect import describe
+
+    if not arguments or any(word.startswith("-") for word in arguments):
+        raise UserError("`inspect` takes files", "python -m engine inspect output/demo/demo.safetensors")
+    for number, path in enumerate(arguments):
+        _print(("\n" if number else "") + describe(Path(path)))
+    return 0
+
+
+def _download(arguments: Sequence[str]) -> int:
+    from engine import downloads
+    from engine.tools import download
+
+    words, own = _words(arguments, ("sha256", "mirror", "out"), "download stable-diffusion-v1-5/stable-diffusion-v1-5")
+    if len(words) != 1:
+        raise UserError("`download` takes one address or name on the hub", "python -m engine download owner/name")
+    hub = downloads.read(ROOT)["hub"].base
+    mirror = own.get("mirror") or os.environ.get("HF_ENDPOINT", "")
+    found = download.run(
+        words[0], ROOT / "models", hub, mirror=mirror.rstrip("/"), sha256=own.get("sha256", ""), out=own.get("out", ""), say=_print
+    )
+    _print(f'to train on it: pretrained_model_name_or_path = "{found.as_posix()}"')
+    return 0
+
+
+def _bundle(arguments: Sequence[str]) -> int:
+    from engine import downloads
+    from engine.tools import bundle
+
+    example = "bundle --wheels cu130,cpu --out my_bundle.zip"
+    words, own = _words(arguments, ("wheels", "out"), example, flags=("wheels",))
+    builds = tuple(filter(None, own.get("wheels", "").split(","))) or (bundle.BUILDS if "wheels" in own else ())
+    unknown = [name for name in builds if name not in bundle.BUILDS]
+    if words or unknown:
+        message = f"`bundle` does not know `{(*words, *unknown)[0]}`"
+        raise UserError(message, f"--wheels takes nothing or builds of torch: {', '.join(bundle.BUILDS)}", where="bundle")
+    name = f"portable-lora-trainer-{__version__}-windows{'-offline' if builds else ''}.zip"
+    bundle.make(ROOT, Path(own.get("out") or ROOT / "dist" / name), downloads.read(ROOT), builds, _print)
+    return 0
+
+
+def _words(arguments: Sequence[str], options: Sequence[str], example: str, flags: Sequence[str] = ()) -> tuple[list[str], dict[str, str]]:
+    """The words and the options (`--name value`, `--name=value`; those in `flags` also alone) of a command that takes no settings."""
+    words, own, rest = [], {}, list(arguments)
+    while rest:
+        name, equals, value = rest.pop(0).partition("=")
+        if not name.startswith("--"):
+            words.append(name + equals + value)
+            continue
+        if name[2:] not in options:
+            hint = did_you_mean(name, [f"--{it}" for it in options]) or f"python -m engine {example}"
+            raise UserError(f"there is no option `{name}` here", hint)
+        if not equals and rest and not rest[0].startswith("--"):
+            value = rest.pop(0)
+        elif not equals and name[2:] not in flags:
+            raise UserError(f"`{name}` needs a value", f"python -m engine {example}")
+        own[name[2:]] = value
+    return words, own
+
+
+def _doctor(arguments: Sequence[str]) -> int:
+    from engine import doctor, files
+
+    if list(arguments) not in ([], ["--run"]):
+        raise UserError(f"`doctor` takes `--run` or nothing, and got `{' '.join(arguments)}`", "python -m engine doctor --run")
+    report = doctor.report(ROOT)
+    lines = [doctor.render(report)]
+    _print(lines[0])
+    ready = report.ok
+    if arguments and ready:
+        lines.extend(_proof())
+        ready = lines[-1].startswith("ready: ")
+    text = ROOT / "logs" / "doctor.txt"
+    try:
+        files.write_text(text, doctor.redact("\n".join([f"portable trainer {__version__}", *lines, ""]), ROOT))
+        _print(f"(this text, without your name, is in {text.relative_to(ROOT)} for a bug report)")
+    except UserError as error:
+        _print(f"(this text could not be kept in {text.relative_to(ROOT)}: {error.message})")
+    return 0 if ready else 1
+
+
+def _proof() -> list[str]:
+    """Train a few steps for real; what was said, the verdict last."""
+    from engine.training import proof
+
+    said: list[str] = []
+
+    def say(text: str) -> None:
+        said.append(text)
+        _print(text)
+
+    try:
+        proof.imports(say)
+        with proof.temporary(ROOT) as folder:
+            loaded, _ = _load(proof.settings(ROOT, folder))
+            say(f"ready: {proof.prove(loaded.config, say)}")
+    except (UserError, RuntimeError, OSError) as error:  # what a broken card, driver or package raises
+        say(f"the proof failed: {type(error).__name__}: {error}")
+    return said
+
+
+def _tensorboard(arguments: Sequence[str]) -> int:
+    from engine.config.flags import split
+    from engine.tools import tensorboard
+
+    known = ("logdir", "port", "browser")
+    own = split(arguments, own=known).own
+    options = [word.partition("=")[0] for word in arguments if word.startswith("--")]
+    unknown = [word for word in (*arguments[:1], *options) if word.partition("=")[0].removeprefix("--") not in known]
+    port = _one(own, "port") or str(tensorboard.PORT)
+    if unknown or not port.isdigit():
+        said = f"`tensorboard` does not know `{unknown[0]}`" if unknown else f"`{port}` is not a port"
+        raise UserError(said, "python -m engine tensorboard --logdir logs --port 6006 --browser")
+    tensorboard.run(Path(_one(own, "logdir") or "logs"), int(port), _print, browser="browser" in own)
+    return 0
+
+
+def _config(arguments: Sequence[str]) -> int:
+    loaded, own = _load(arguments, own=("reference",))
+    if "reference" in own:
+        from engine.config.reference import reference
+
+        _print(reference(_rows()))
+        return 0
+    from engine.config.report import report
+
+    _print(report(loaded))
+    return 0
+
+
+@dataclass(frozen=True)
+class Command:
+    """One command: its name, what it does, an example, the function that runs it and gives the exit status, and its own options."""
+
+    name: str
+    help: str
+    example: str
+    run: Callable[[Sequence[str]], int]
+    own: tuple[tuple[str, str], ...] = ()  # as written, and what each does
+
+
+_SAMPLE = 'sample --lora output/demo/demo.safetensors --prompt "chelsea cat --d 1"'
+_SAMPLE_OPTIONS = (
+    ("--lora FILE ...", "LoRA files, a row of pictures for each; settings.toml beside the first is used where no --config is given"),
+    ("--prompt TEXT ...", "prompts as in a prompt file: `a cat --n blurry --w 512 --h 512 --d seed --l scale --s steps`"),
+    ("--out FOLDER", "where pictures and page go; left out: sample/ in output_dir"),
+)
+_SHEET = (("--sheet FILE", "where the contact sheet goes; left out: check.html in output_dir"),)
+_REFERENCE = (("--reference", "print configs/reference.toml instead: every setting with its default"),)
+_LOGS = (("--logdir FOLDER", "the logs; left out: logs"), ("--port NUMBER", "left out: 6006"), ("--browser", "open it in the browser"))
+COMMANDS: tuple[Command, ...] = (
+    Command("train", "train a LoRA", "train --config configs/demo.toml --max_train_epochs 4", _train),
+    Command("check", "look at pictures and captions first; writes a contact sheet", "check --train_data_dir train_data", _check, _SHEET),
+    Command("cache", "encode pictures and captions now, for later runs", "cache --config configs/demo.toml", _cache),
+    Command("sample", "make pictures with a base model and, if given, LoRA files", _SAMPLE, _sample, _SAMPLE_OPTIONS),
+    Command("inspect", "say what a model or LoRA file is", "inspect output/demo/demo.safetensors", _inspect),
+    Command("tensorboard", "show the logs of training in the browser", "tensorboard --logdir logs --browser", _tensorboard, _LOGS),
+    Command("config", "print every setting, its value and where it came from", "config --config configs/demo.toml", _config, _REFERENCE),
+    Command(
+        "download", "get a base model or a VAE into models/", "download owner/name --sha256 HASH --out models/name.safetensors", _download
+    ),
+    Command("bundle", "make the zip for Windows; with --wheels one that installs offline", "bundle --wheels cu130,cpu", _bundle),
+    Command("doctor", "say what works on this machine; with --run train a few steps to prove it", "doctor --run", _doctor),
+)
+
+
+def _help() -> str:
+    width = max(len(command.name) for command in COMMANDS)
+    lines = [f"portable trainer {__version__}", "", "python -m engine <command> [settings]", ""]
+    lines.extend(f"  {command.name:<{width}}  {command.help}" for command in COMMANDS)
+    lines.extend(["", "Settings are sd-scripts' options: --config file.toml, --network_dim 32, --set key=value; later ones win."])
+    lines.append("configs/reference.toml lists all of them.")
+    return "\n".join(lines)
+
+
+def _command_help(command: Command) -> str:
+    from engine.config.report import usage
+
+    takes_settings = command.run in (_train, _cache, _check, _config, _sample)
+    lines = [command.help, "", f"python -m engine {command.example}"]
+    lines.extend(["", *(f"  {option:<36} {told}" for option, told in command.own)] if command.own else [])
+    return "\n".join([*lines, "", usage()] if takes_settings else lines)
+
+
+def _one(own: dict[str, tuple[str, ...]], name: str) -> str | None:
+    """The value of a command's own option that takes one."""
+    words = own.get(name)
+    if words is None:
+        return None
+    if len(words) != 1:
+        raise UserError(f"--{name} takes one value", f"--{name} value")
+    return words[0]
+
+
+def _print(text: str) -> None:
+    sys.stdout.write(text if text.endswith("\n") else text + "\n")
+
+
+def main(arguments: Sequence[str]) -> int:
+    """Run a command line; the exit status: 0 done, 1 something to mend, 130 stopped by the user."""
+    for stream in (sys.stdout, sys.stderr):
+        with contextlib.suppress(AttributeError):  # a stream that was replaced by something simpler
+            stream.reconfigure(encoding="utf-8", errors="replace")  # type: ignore[union-attr]  # a code page lacks most characters
+    handed_over = os.environ.pop(HANDOVER, "")  # so that no process started from here takes it for its own
+    environment.apply(ROOT)
+    if not arguments or arguments[0] in ("-h", "--help", "help"):
+        _print(_help())
+        return 0
+    if arguments[0] in ("-V", "--version"):
+        _print(f"portable trainer {__version__}")
+        return 0
+    name, *rest = arguments
+    command = next((known for known in COMMANDS if known.name == name), None)
+    try:
+        if command is None:
+            known = [entry.name for entry in COMMANDS]
+            raise UserError(f"there is no command `{name}`", did_you_mean(name, known) or f"the commands are {', '.join(known)}")
+        if handed_over:
+            from engine.config import handover
+
+            rest = [*handover.words(handed_over, name), *rest]
+        if "-h" in rest or "--help" in rest:
+            _print(_command_help(command))
+            return 0
+        return command.run(rest)
+    except UserError as error:
+        sys.stderr.write(f"error: {error}\n")
+        return 1
+    except KeyboardInterrupt:
+        sys.stderr.write("stopped; what was cached or saved before is kept\n")
+        return 130
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

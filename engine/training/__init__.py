@@ -1,0 +1,1 @@
+"""The composition root of a run: config in, trained file out."""

@@ -1,0 +1,114 @@
+"""The base model of a run: what it is, what the settings make of it, and its parts, loaded when they are needed."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import cast
+
+import torch
+from torch import nn
+
+from engine import files, models, tensorfile
+from engine.config.schema import ModelConfig
+from engine.errors import UserError
+from engine.models import networks
+from engine.models.family import Checkpoint, Family, Prediction
+from engine.models.recognise import recognise, recognise_vae
+from engine.models.specs import ClipSpec
+from engine.models.vae import load_vae
+
+
+@dataclass(frozen=True)
+class Base:
+    """A recognised base model with the settings' last word on how it was trained."""
+
+    checkpoint: Checkpoint
+    family: Family
+    prediction: Prediction
+    zero_terminal_snr: bool
+    vae: Path | None  # a VAE to use instead of the model's own
+    cache_dir: Path  # content hashes are remembered here
+
+    @property
+    def path(self) -> Path:
+        """The file or folder."""
+        return self.checkpoint.path
+
+    def load(self, part: str, dtype: torch.dtype | None, device: torch.device | str) -> nn.Module:
+        """One network, frozen and in eval mode. dtype None keeps the file's."""
+        if part == "vae" and self.vae is not None:
+            return load_vae(self.vae, self.family.name, dtype, device)
+        return self.family.load(self.checkpoint, part, dtype, device)
+
+    def outline(self, part: str) -> nn.Module:
+        """One network's names and shapes on the meta device; no weight is read."""
+        return networks.build(self.checkpoint.networks[part].spec)
+
+    def identity(self, part: str) -> str:
+        """A hash of one network's weights, whatever file they lie in; remembered until that file changes."""
+        source = self._weights_file(part)
+        return files.once(lambda: tensorfile.content_hash(self.load(part, None, "cpu").state_dict()), self._memo(part), source)
+
+    def file_hash(self) -> str:
+        """SHA-256 of the model's file, remembered until the file changes; empty for a diffusers folder."""
+        if self.path.is_dir():
+            return ""
+        return files.once(lambda: files.sha256(self.path), self._memo("file"), self.path)
+
+    def text_bytes(self, max_token_length: int | None, dtype: torch.dtype) -> int:
+        """Memory of one encoded caption: the encoders' widths at every token, and the last one's once more for a pooled output."""
+        specs = [cast(ClipSpec, self.checkpoint.networks[part].spec) for part in self.family.text_parts]
+        widths = [spec.width for spec in specs]
+        tokens = (max_token_length or 75) // 75 * 75 + 2
+        return (sum(widths) * tokens + widths[-1]) * dtype.itemsize
+
+    def _weights_file(self, part: str) -> Path:
+        """The file whose change means that the part's weights may have changed."""
+        if part == "vae" and self.vae is not None:
+            source = recognise_vae(self.vae, self.family.name).path
+        else:
+            source = self.checkpoint.networks[part].path
+        if source.is_file():
+            return source
+        return max((path for path in source.iterdir() if path.is_file()), key=lambda path: path.stat().st_size)
+
+    def _memo(self, what: str) -> Path:
+        return self.cache_dir / "hashes" / f"{what}.json"
+
+
+def open_base(config: ModelConfig, cache_dir: Path) -> tuple[Base, list[str]]:
+    """Recognise the base model that the settings name, with what should be said of it. No weight is read.
+
+    What the user sets wins over what the file says; the notices tell of both. Raises UserError where it is missing or no base model, and
+    for a `vae` that is none or does not fit.
+    """
+    if not config.pretrained_model_name_or_path:
+        raise UserError(
+            "no base model is named",
+            "give a .safetensors or .ckpt file, or a diffusers folder, for instance models/my_model.safetensors",
+            where="pretrained_model_name_or_path",
+        )
+    checkpoint = recognise(Path(config.pretrained_model_name_or_path))
+    if config.family and config.family != checkpoint.family:
+        raise UserError(
+            f"`family = {config.family}` is set, but the file holds a model of the family {checkpoint.family}",
+            "leave `family` out",
+            where=str(checkpoint.path),
+        )
+    notices = list(checkpoint.notes)
+    prediction, zero_terminal = checkpoint.prediction, checkpoint.zero_terminal_snr
+    if config.v_parameterization is not None:
+        wanted: Prediction = "v_prediction" if config.v_parameterization else "epsilon"
+        if wanted != prediction:
+            notices.append(f"v_parameterization is set to {config.v_parameterization}; by {checkpoint.marks_from} it would be {prediction}")
+        prediction = wanted
+    if config.zero_terminal_snr is not None:
+        if config.zero_terminal_snr != zero_terminal:
+            told = f"by {checkpoint.marks_from} it would be {zero_terminal}"
+            notices.append(f"zero_terminal_snr is set to {config.zero_terminal_snr}; {told}")
+        zero_terminal = config.zero_terminal_snr
+    family = models.get(checkpoint.family)
+    if config.vae:
+        recognise_vae(Path(config.vae), family.name)
+    return Base(checkpoint, family, prediction, zero_terminal, Path(config.vae) if config.vae else None, cache_dir), notices

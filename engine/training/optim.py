@@ -1,0 +1,161 @@
+"""Optimizers built from their rows, parameter groups, and the learning rate as a function of the step.
+
+There is no scheduler object: the rate is worked out from the step and assigned, so a run that starts at step N has the right one.
+Host reads: none with AdamW, AdamW8bit and Lion in bf16 or fp32. The named exceptions, once an optimizer step: fp16's loss scaler (it
+must know whether a gradient overflowed) and the self-tuning optimizers (Prodigy, Adafactor with scale_parameter).
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import importlib
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from engine.errors import UserError, did_you_mean
+from engine.training.optimizers import OPTIMIZERS, SCHEDULES, OptimizerRow, Progress, ScheduleRow, factor
+
+
+@dataclass(frozen=True)
+class RateGroup:
+    """Parameters that share a learning rate. `rate` is the peak the schedule scales."""
+
+    name: str
+    params: list[Tensor]
+    rate: float
+
+
+@dataclass(frozen=True)
+class RateRule:
+    """The schedule of a run: `rate(step) = peak * factor(step)`."""
+
+    row: ScheduleRow
+    total: int
+    warmup: int
+    cycles: int
+    power: float
+
+    def at(self, step: int) -> float:
+        """The factor for optimizer step `step`, counted from 0."""
+        return factor(self.row, Progress(step, self.total, self.warmup, self.cycles, self.power))
+
+
+def find_optimizer(name: str) -> OptimizerRow:
+    """The row of an optimizer, by any capitalisation. Raises UserError with the nearest name."""
+    for row in OPTIMIZERS:
+        if row.name.lower() == name.lower():
+            return row
+    known = [row.name for row in OPTIMIZERS]
+    raise UserError(f"unknown optimizer `{name}`", did_you_mean(name, known) or f"choose one of {', '.join(known)}", where="optimizer_type")
+
+
+def find_schedule(name: str) -> ScheduleRow:
+    """The row of a schedule. Raises UserError with the nearest name."""
+    for row in SCHEDULES:
+        if row.name == name:
+            return row
+    known = [row.name for row in SCHEDULES]
+    raise UserError(f"unknown schedule `{name}`", did_you_mean(name, known) or f"choose one of {', '.join(known)}", where="lr_scheduler")
+
+
+def require_available(row: OptimizerRow, device: torch.device) -> None:
+    """Raise UserError where the optimizer needs a card or a package that this machine lacks: asked before anything is loaded."""
+    if row.gpu_only and device.type != "cuda":
+        raise UserError(f"{row.name} needs an NVIDIA card; this run is on the CPU", "use AdamW", where="optimizer_type")
+    _class_of(row)
+
+
+def chooses_own_rate(row: OptimizerRow, args: Mapping[str, object]) -> bool:
+    """Whether the optimizer sets its own learning rate, so that none may be assigned (Adafactor's relative step)."""
+    defaults = {field.name: field.default for field in dataclasses.fields(row.options)}
+    return bool({**defaults, **args}.get("relative_step", False))
+
+
+def _class_of(row: OptimizerRow) -> type[torch.optim.Optimizer]:
+    module, _, name = row.target.partition(":")
+    try:
+        return getattr(importlib.import_module(module), name)
+    except ImportError as error:
+        raise UserError(
+            f"{row.name} needs the package `{row.package or module}`, which cannot be imported ({error})",
+            "install it, or use AdamW",
+            where="optimizer_type",
+        ) from error
+
+
+def make_optimizer(row: OptimizerRow, groups: Sequence[RateGroup], args: Mapping[str, object]) -> torch.optim.Optimizer:
+    """Build the optimizer over the groups. `args` have been checked against `row.options` by the config."""
+    chosen: dict[str, object] = {**{field.name: field.default for field in dataclasses.fields(row.options)}, **args}
+    if row.name == "AdamW":
+        chosen["fused"] = True  # one kernel, and no read of the step counters on the host, on CPU and CUDA alike
+    groups_of = [{"params": group.params, "name": group.name, "lr": group.rate} for group in groups]
+    if chooses_own_rate(row, args):
+        chosen["lr"] = None
+        for group in groups_of:
+            del group["lr"]
+    return _class_of(row)(groups_of, **chosen)  # type: ignore[arg-type]
+
+
+class Optimization:
+    """An optimizer with its rates: `step(n)` sets them for step n, clips, scales for fp16, and updates."""
+
+    def __init__(
+        self,
+        optimizer: torch.optim.Optimizer,
+        groups: Sequence[RateGroup],
+        rule: RateRule,
+        *,
+        max_grad_norm: float,
+        scaler: torch.amp.GradScaler | None,
+        follows_rule: bool = True,
+    ) -> None:
+        self.optimizer = optimizer
+        self.rule = rule
+        self.scaler = scaler
+        self.names = [group.name for group in groups]
+        self._peaks = [group.rate for group in groups]
+        self._params = [param for group in groups for param in group.params]
+        self._max_grad_norm = max_grad_norm
+        self._follows_rule = follows_rule
+
+    def backward(self, loss: Tensor) -> None:
+        """Add this loss's gradients to those gathered since the last step."""
+        (self.scaler.scale(loss) if self.scaler else loss).backward()
+
+    def step(self, step: int) -> Tensor:
+        """Update with the rates of optimizer step `step` (from 0) and clear the gradients. Returns the gradient norm, on the device."""
+        if self._follows_rule:
+            for group, rate in zip(self.optimizer.param_groups, self.rates(step), strict=True):
+                group["lr"] = rate
+        if self.scaler:
+            self.scaler.unscale_(self.optimizer)
+        limit = self._max_grad_norm if self._max_grad_norm > 0 else float("inf")
+        norm = torch.nn.utils.clip_grad_norm_(self._params, limit)
+        if self.scaler:
+            self.scaler.step(self.optimizer)  # reads on the host whether a gradient overflowed: the named exception
+            self.scaler.update()
+        else:
+            self.optimizer.step()
+        self.optimizer.zero_grad(set_to_none=True)
+        return norm
+
+    def rates(self, step: int) -> list[float]:
+        """The learning rate of each group at a step."""
+        scale = self.rule.at(step)
+        return [peak * scale for peak in self._peaks]
+
+
+def notices(row: OptimizerRow, args: Mapping[str, object], groups: Iterable[RateGroup], schedule: str) -> list[str]:
+    """What a person should know about this optimizer's way with the learning rate."""
+    told = []
+    rates = sorted({group.rate for group in groups})
+    if row.recommended_rate is not None and any(rate != row.recommended_rate for rate in rates):
+        here = ", ".join(f"{rate:g}" for rate in rates)
+        told.append(f"{row.name} estimates the rate itself: learning_rate should be {row.recommended_rate:g}, here it is {here}")
+    if chooses_own_rate(row, args):
+        unused = f"learning_rate, unet_lr, text_encoder_lr and lr_scheduler `{schedule}` are not used"
+        told.append(f"{row.name} with relative_step sets its own rate: {unused}")
+    return told

@@ -1,0 +1,116 @@
+"""The proof that training works here: every package imported, then a few real steps on the built-in base model and the demo's pictures."""
+
+from __future__ import annotations
+
+import contextlib
+import importlib
+import io
+import math
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from rich.console import Console
+
+from engine import files, tensorfile
+from engine.config.schema import Config
+from engine.errors import UserError
+from engine.training.console import Reporter
+from engine.training.device import PRECISION_NAMES, choose
+from engine.training.train import train
+
+STEPS = 4
+BASE, PICTURES = "models/micro/micro-sd.safetensors", "train_data/demo"
+PACKAGES = ("numpy", "PIL", "safetensors", "tokenizers", "rich", "tensorboard", "accelerate", "diffusers", "transformers", "torch")
+OPTIONAL = ("xformers", "bitsandbytes", "triton")
+
+
+@dataclass(frozen=True)
+class Proof:
+    """What was shown."""
+
+    device: str
+    precision: str
+    losses: tuple[float, ...]
+    seconds: float
+    peak: int  # bytes of the card's memory at most; 0 on the CPU
+
+    def __str__(self) -> str:
+        memory = f", {self.peak / 2**20:.0f} MiB of its memory" if self.peak else ""
+        shown = f"{STEPS} steps in {self.seconds:.1f} s, loss {self.losses[0]:.3f} to {self.losses[-1]:.3f}"
+        return f"a real training step ran on {self.device} ({PRECISION_NAMES[self.precision]}, {shown}{memory})"
+
+
+@contextlib.contextmanager
+def temporary(root: Path) -> Iterator[Path]:
+    """A folder inside the product's own that is gone afterwards."""
+    parent = root / "cache"
+    with files.explained(parent):
+        parent.mkdir(exist_ok=True)
+        with tempfile.TemporaryDirectory(dir=parent, prefix="proof-", ignore_cleanup_errors=True) as folder:
+            yield Path(folder)
+
+
+def settings(root: Path, folder: Path) -> list[str]:
+    """The proof's run as a command line. Raises UserError where the base model or the pictures are missing."""
+    for name in (BASE, PICTURES):
+        if not (root / name).exists():
+            hint = "python -m recipes.micro_base makes it" if name == BASE else "unpack or clone the folder again"
+            raise UserError("the proof needs this, and it is missing", hint, where=name)
+    paths = ["--pretrained_model_name_or_path", root / BASE, "--train_data_dir", root / PICTURES, "--output_dir", folder / "output"]
+    size = ["--resolution", "64", "--min_bucket_reso", "64", "--train_batch_size", "2", "--network_dim", "4", "--network_alpha", "4"]
+    length = ["--max_train_steps", STEPS, "--log_every_n_steps", "1", "--learning_rate", "1e-3", "--output_name", "proof"]
+    return [str(word) for word in (*paths, "--cache_dir", folder / "cache", "--logging_dir", "", *size, *length)]
+
+
+def imports(say: Callable[[str], None]) -> None:
+    """Import every package, and say its version. Raises UserError for one that cannot be imported; an optional one is only named."""
+    for name in PACKAGES:
+        version, error = _imported(name)
+        if error:
+            hint = "run the set-up again; an antivirus may have removed a file"
+            raise UserError(f"this package cannot be imported: {error}", hint, where=name)
+        say(f"{name} {version}".rstrip())
+    for name in OPTIONAL:
+        version, error = _imported(name)
+        if not isinstance(error, ModuleNotFoundError):
+            say(f"{name} {version}" if not error else f"{name}, which is optional, cannot be imported: {error}")
+
+
+def _imported(name: str) -> tuple[str, Exception | None]:
+    """A package's version, or what kept it from being imported: OSError where a library that it loads is missing or was blocked."""
+    try:
+        module = importlib.import_module(name)
+        return str(getattr(module, "__version__", "")), None
+    except (ImportError, OSError, RuntimeError) as error:
+        return "", error
+
+
+def prove(config: Config, say: Callable[[str], None]) -> Proof:
+    """Train for real, and look at what came out; `say` gets what the run said where it fails.
+
+    Raises UserError where the outcome is not what training gives, RuntimeError where torch cannot compute.
+    """
+    compute, _ = choose(config.training.device, config.training.mixed_precision)
+    on_card = compute.device.type == "cuda"
+    told = io.StringIO()
+    begun = time.monotonic()
+    try:
+        result = train(config, (), Reporter(Console(file=told, width=120, soft_wrap=True), plain=True))
+    except (UserError, RuntimeError, OSError):
+        say(told.getvalue().rstrip())
+        raise
+    seconds = time.monotonic() - begun
+    losses = tuple(result.losses.values())
+    broken = "report it with this text"
+    if len(losses) != STEPS or not all(math.isfinite(loss) for loss in losses):
+        raise UserError(f"{STEPS} steps gave the losses {losses}", broken, where="proof")
+    tensors = tensorfile.read(result.file)
+    ups = [tensor for name, tensor in tensors.items() if name.endswith("lora_up.weight")]
+    if not ups or not all(bool(torch.isfinite(tensor).all()) for tensor in tensors.values()) or not any(bool(up.any()) for up in ups):
+        raise UserError("the trained file holds nothing that was learned", broken, where="proof")
+    peak = torch.cuda.max_memory_reserved(compute.device) if on_card else 0
+    return Proof(compute.name, compute.precision, losses, seconds, peak)

@@ -1,0 +1,30 @@
+"""A run as it was understood from its settings, before the first network is loaded."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from engine.config.schema import Config
+from engine.generation.prompt import Shot
+from engine.training.base import Base
+from engine.training.console import Reporter
+from engine.training.device import Compute
+from engine.training.plan import Plan
+
+
+@dataclass(frozen=True)
+class Run:
+    """Everything decided; nothing loaded, nothing written."""
+
+    config: Config
+    compute: Compute
+    base: Base
+    plan: Plan
+    parts: tuple[str, ...]  # the parts that get adapters
+    shots: tuple[Shot, ...]  # the sample pictures
+    reporter: Reporter
+
+    @property
+    def trained_text(self) -> tuple[str, ...]:
+        """The text encoders that are trained."""
+        return tuple(part for part in self.parts if part in self.base.family.text_parts)

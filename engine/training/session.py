@@ -1,0 +1,228 @@
+"""A run under way: what happens after each step, on Ctrl-C, and at the end."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from engine import files
+from engine.data.batches import Batch
+from engine.errors import UserError
+from engine.tools.dataset_report import plural
+from engine.training import facts, forecast, loop
+from engine.training.checkpoint import SAVE_DTYPES, Exporter, due
+from engine.training.console import Meter
+from engine.training.loop import Interrupted, Update
+from engine.training.memory import Watch
+from engine.training.metadata import Facts
+from engine.training.metrics import Sums
+from engine.training.networks import Networks, rate_of
+from engine.training.optim import Optimization, find_optimizer
+from engine.training.previews import Previews, RunningPreviews
+from engine.training.progress import Diverged, Log, Progress
+from engine.training.run import Run
+from engine.training.runfolder import RunFolder
+from engine.training.step import Step
+from engine.training.stop import Stop
+
+
+@dataclass(frozen=True)
+class Result:
+    """What a run leaves behind. `losses` holds the mean loss of each log interval by the step it ended with."""
+
+    file: Path
+    step: int
+    losses: dict[int, float]
+    interrupted: bool
+
+
+_GOES_ON = "the training goes on; free some space before its end"
+
+
+class Session:
+    """Trains, previews and saves, and says at the end what there is and how to use it."""
+
+    def __init__(self, run: Run, folder: RunFolder, networks: Networks, optimization: Optimization, previews: Previews, stop: Stop) -> None:
+        self._run = run
+        self._folder = folder
+        self._networks = networks
+        self._optimization = optimization
+        self._previews = previews
+        self._pictures: RunningPreviews | None = None
+        config, plan = run.config, run.plan
+        self._exporter = Exporter(folder, networks.method, config, _facts(run, folder.name, optimization))
+        self._sums = Sums(run.compute.device)
+        self._size = forecast.file_bytes(networks.method, SAVE_DTYPES[config.save.save_precision])
+        self._stop = stop
+        self._memory = Watch(run.compute.device)
+        self._meter = Meter(run.reporter, plan.total_steps, plan.epochs)
+        self._progress = Progress(
+            self._meter,
+            self._sums,
+            optimization.names,
+            every=config.log.log_every_n_steps,
+            total=plan.total_steps,
+            window=max(plan.order.steps_in(1), 100),
+            device=run.compute.device,
+            log=_log(run, folder.name),
+            forgives=optimization.scaler is not None,
+        )
+        self._at = Update(0, 1, (), 0, False)
+
+    def train(self, step: Step, batches: Iterator[Batch]) -> Result:
+        """Run all steps. An interruption saves what was trained, and so does an error that is none of the training's own."""
+        self._stop.gently()
+        try:
+            files.require_space(self._folder.path, self._size)
+            return self._finished() if self._steps(step, batches) else self._interrupted()
+        except BaseException as error:
+            self._leave(error)
+            if isinstance(error, Diverged):
+                raise UserError(f"{error.message}; {self._told_of_files()}", error.hint, where=error.where) from error
+            raise
+        finally:
+            self._progress.close()
+
+    def _steps(self, step: Step, batches: Iterator[Batch]) -> bool:
+        """The base model's pictures and all steps; False where the user stopped them."""
+        with self._meter.shown(0):
+            try:
+                with self._progress.paused():
+                    self._pictures = self._previews.start(self._networks, self._folder, self._drawing)
+                loop.run(
+                    self._run.plan.updates(),
+                    batches,
+                    step,
+                    self._optimization,
+                    [self._networks.method],
+                    self._sums,
+                    self._after,
+                    self._stop,
+                )
+            except Interrupted:
+                return self._at.step == self._run.plan.total_steps
+            except Diverged:
+                raise
+            except Exception:
+                self._rescue()
+                raise
+        return True
+
+    def _drawing(self, picture: int, pictures: int, step: int, steps: int) -> None:
+        """A sample picture is under way. Raises Interrupted where the user asked to stop."""
+        if self._stop():
+            raise Interrupted
+        self._meter.meanwhile(f"sample picture {picture} of {pictures}, step {step} of {steps}")
+
+    def _after(self, update: Update) -> None:
+        self._at = update
+        self._progress.after(update, self._optimization.rates(update.step - 1))
+        if update.step % self._run.config.log.log_every_n_steps == 0 and (told := self._memory.look()):
+            self._run.reporter.notice(told)
+        if update.step == self._run.plan.total_steps:
+            return  # the end saves and previews by itself
+        save, now = self._run.config.save, (update.epoch, update.step)
+        with self._progress.paused():
+            if due(save.save_every_n_epochs, None, update):
+                self._attempt(lambda: self._exporter.after_epoch(*now), _GOES_ON)
+            if due(None, save.save_every_n_steps, update):
+                self._attempt(lambda: self._exporter.after_step(*now), _GOES_ON)
+            if self._pictures and self._previews.due(update):
+                self._show(update, _GOES_ON)
+
+    def _attempt(self, write: Callable[[], object], otherwise: str) -> None:
+        """Write something that the run can do without; where the disk refuses, say so, and what is true `otherwise`."""
+        try:
+            write()
+        except Diverged:
+            raise
+        except UserError as error:
+            self._run.reporter.notice(f"{error}\n{otherwise}")
+
+    def _show(self, update: Update, otherwise: str) -> None:
+        """The sample pictures of this step, where there are prompts."""
+        pictures = self._pictures
+        if pictures:
+            self._attempt(lambda: pictures.make(update, self._progress.running_loss), otherwise)
+
+    def _finished(self) -> Result:
+        run, at, say = self._run, self._at, self._run.reporter.say
+        file = self._save_last(self._folder.final)
+        run.reporter.heading(f"Done: {plural(at.step, 'step')}")
+        say(f"file         {file} ({file.stat().st_size / 2**20:.1f} MiB)")
+        try:
+            self._show(at, "the LoRA itself is saved")
+        except Interrupted:
+            run.reporter.notice("the last sample pictures were not made")
+        if self._pictures:
+            say(f"pictures     {self._pictures.page}")
+        words = facts.trigger_words(run.plan.order.scan)
+        say(f"words        {', '.join(words) or 'none: the captions were empty'}")
+        say(f"to use it    WebUI, Forge: into models/Lora; write <lora:{self._folder.name}:1> and the words")
+        say("             ComfyUI: into models/loras; add a LoraLoader node, write the words")
+        say(f'             diffusers: pipe.load_lora_weights(r"{file}")')
+        return Result(file, at.step, self._progress.losses, False)
+
+    def _interrupted(self) -> Result:
+        run, at = self._run, self._at
+        if at.step == 0:
+            raise KeyboardInterrupt
+        file = self._save_last(self._folder.at_step(at.step))
+        run.reporter.heading(f"Stopped after step {at.step} of {run.plan.total_steps}; what was trained is saved")
+        run.reporter.say(f"file         {file}")
+        run.reporter.say(f"to go on     run again with network_weights = {file} (the optimizer starts afresh)")
+        return Result(file, at.step, self._progress.losses, True)
+
+    def _save_last(self, path: Path) -> Path:
+        """Save what the run leaves behind; the way to it counts from anywhere."""
+        with self._stop.saving():
+            return self._exporter.last(path, self._at.epoch, self._at.step).resolve()
+
+    def _rescue(self) -> None:
+        """Save what was trained before an error goes its way."""
+        if self._at.step == 0:
+            return
+        path = self._folder.at_step(self._at.step)
+        try:
+            with self._stop.saving():
+                self._exporter.save(path, self._at.epoch, self._at.step)
+        except (UserError, RuntimeError) as error:  # RuntimeError: a card that does not answer any more
+            self._run.reporter.notice(f"what was trained could not be saved: {error}")
+        else:
+            self._run.reporter.notice(f"what was trained until step {self._at.step} is saved: {path.resolve()}")
+
+    def _leave(self, error: BaseException) -> None:
+        """The log says what ended the run; a run that trained nothing leaves its name free for the next try."""
+        if self._at.step == 0:
+            self._folder.give_up()
+        else:
+            self._run.reporter.record(f"ended by: {error or type(error).__name__}")
+
+    def _told_of_files(self) -> str:
+        """What there is of earlier steps."""
+        kept = [str(path) for path in self._exporter.kept]
+        return f"files of earlier steps are kept: {', '.join(kept)}" if kept else "no file had been saved yet"
+
+
+def _facts(run: Run, name: str, optimization: Optimization) -> Facts:
+    """What the saved files say of the run."""
+    settings = run.config.optimizer
+    rates = {"unet_lr": rate_of(settings, "unet_lr")} if "unet" in run.parts else {}
+    if run.trained_text:
+        rates["text_encoder_lr"] = rate_of(settings, "text_encoder_lr")
+    row = find_optimizer(settings.optimizer_type)
+    return facts.gather(run, name, row, optimization.rule.warmup, rates)
+
+
+def _log(run: Run, name: str) -> Log | None:
+    """TensorBoard's log, in a folder that no other run has written to: two runs in one would be drawn as one."""
+    settings = run.config.log
+    if not settings.logging_dir:
+        return None
+    wanted = Path(settings.logging_dir) / f"{settings.log_prefix or ''}{name}"
+    folder, number = wanted, 1
+    while folder.exists():
+        number += 1
+        folder = wanted.with_name(f"{wanted.name}_{number}")
+    return Log(folder, run.reporter.notice)

@@ -1,0 +1,267 @@
+"""The composition root of a run: settings in, a trained file with sample pictures out.
+
+Read `train` for the order of things: whatever can be refused is refused first, and what needs memory is dropped before the next is loaded.
+"""
+
+from __future__ import annotations
+
+import functools
+import itertools
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from engine import files, models
+from engine.config.report import dump
+from engine.config.schema import Config
+from engine.data.batches import Batch, Collator, Reader
+from engine.data.order import Order
+from engine.data.scan import require_usable
+from engine.diffusion.objective import Draw, Objective, draw
+from engine.diffusion.schedule import schedule
+from engine.tools.dataset_report import plural
+from engine.tools.pictures import read_pictures
+from engine.training import device, forecast, runfolder
+from engine.training.base import Base, open_base
+from engine.training.checkpoint import SAVE_DTYPES
+from engine.training.console import Reporter
+from engine.training.device import PRECISION_NAMES
+from engine.training.encoding import TextEncoder, cache_latents, prepare_text
+from engine.training.networks import Networks, assemble, rate_groups, require_fitting, trained_parts
+from engine.training.optim import (
+    Optimization,
+    RateRule,
+    chooses_own_rate,
+    find_optimizer,
+    find_schedule,
+    make_optimizer,
+    notices,
+    require_available,
+)
+from engine.training.plan import Plan, make_plan
+from engine.training.previews import Previews, plan_shots, prepare_previews
+from engine.training.run import Run
+from engine.training.runfolder import RunFolder
+from engine.training.session import Result, Session
+from engine.training.step import Step
+from engine.training.stop import Stop, stop_on_ctrl_c
+
+_LESS_MEMORY = (
+    "close other programs that use it; lower train_batch_size or resolution, set gradient_checkpointing = true or "
+    "network_train_unet_only = true; configs/ has presets for 6 to 24 GB"
+)
+
+
+@dataclass(frozen=True)
+class Loaded:
+    """A run with everything in memory that its steps need."""
+
+    run: Run
+    networks: Networks
+    step: Step
+    collate: Collator
+    previews: Previews
+
+
+def train(config: Config, told: Sequence[str] = (), reporter: Reporter | None = None) -> Result:
+    """Run one training. `told` are notices from loading the settings. Raises UserError for whatever the user can mend."""
+    run = understand(config, told, reporter or Reporter(plain=config.log.console_log_simple))
+    with stop_on_ctrl_c(run.reporter.notice) as stop, device.memory_explained(_LESS_MEMORY):
+        folder = claim_folder(run)
+        try:
+            introduce(run, folder.name)
+            return go(load(run), folder, stop)
+        except BaseException:
+            if not stop.gentle:  # nothing was trained: the name stays free for the next try
+                folder.give_up()
+            raise
+
+
+def load(run: Run) -> Loaded:
+    """Encode what the caches lack, then load what is trained; each network that is no longer needed is dropped before the next comes."""
+    config, scan = run.config, run.plan.order.scan
+    latents = cache_latents(config, run.base, run.compute, scan, run.reporter)
+    encoder = TextEncoder(config, run.base, run.compute)
+    text = prepare_text(config, encoder, run.compute, run.plan, run.trained_text, run.reporter)
+    previews = prepare_previews(run, text, encoder)
+    encoder.drop()
+    networks = assemble(config, run.base, run.compute, text.encoders, run.parts)
+    collate = Collator(
+        scan,
+        latents,
+        _draw(config),
+        config.training.seed,
+        run.plan.total_steps,
+        condition=text.condition,
+        tokenize=text.tokenize,
+        prior_loss_weight=config.data.prior_loss_weight,
+    )
+    return Loaded(run, networks, make_step(run, networks), collate, previews)
+
+
+def go(loaded: Loaded, folder: RunFolder, stop: Stop) -> Result:
+    """Train, preview and save into the run's folder."""
+    run = loaded.run
+    session = Session(run, folder, loaded.networks, _optimization(run, loaded.networks), loaded.previews, stop)
+    with batches(loaded) as made:
+        first = next(made)
+        _foretell(loaded, first)
+        return session.train(loaded.step, itertools.chain([first], made))
+
+
+def _foretell(loaded: Loaded, first: Batch) -> None:
+    """Say how long the training will take and how large the file will be, now that everything is in memory."""
+    run, method = loaded.run, loaded.networks.method
+    seconds = forecast.seconds(run.plan, loaded.step, method, first)
+    if seconds is not None:
+        without = ", sample pictures aside" if run.shots else ""
+        run.reporter.say(f"time         {forecast.duration(seconds)}{without} (a step was tried)")
+    size = forecast.file_bytes(method, SAVE_DTYPES[run.config.save.save_precision])
+    run.reporter.say(f"file to come {size / 2**20:.1f} MiB")
+
+
+@contextmanager
+def batches(loaded: Loaded) -> Iterator[Iterator[Batch]]:
+    """The run's batches in order: made one ahead in a thread beside a GPU, in turn with the steps on a CPU.
+
+    There nothing would be won, and a second thread that computes makes torch's own threads sleep between two operations instead of
+    waiting awake (GNU OpenMP, once there are more of them than cores): a tenth of a step of full-size SD 1.5 on two cores.
+    """
+    plan = loaded.run.plan.order.batches(rank=loaded.run.compute.rank)
+    if loaded.run.compute.device.type == "cpu":
+        yield map(loaded.collate, plan)
+        return
+    with Reader(plan, loaded.collate, pin=True) as reader:
+        yield iter(reader)
+
+
+def fill_caches(config: Config, told: Sequence[str] = (), reporter: Reporter | None = None) -> None:
+    """Encode pictures, and captions where the text encoders are not trained, for later runs; train nothing."""
+    reporter = reporter or Reporter(plain=config.log.console_log_simple)
+    run = understand(config, told, reporter)
+    with device.memory_explained("close other programs that use it, lower vae_batch_size or resolution"):
+        cache_latents(config, run.base, run.compute, run.plan.order.scan, reporter)
+        if run.trained_text:
+            reporter.notice("captions are not cached: their encoders are to be trained (network_train_unet_only = true leaves them alone)")
+            return
+        prepare_text(config, TextEncoder(config, run.base, run.compute), run.compute, run.plan, (), reporter)
+
+
+def understand(config: Config, told: Sequence[str], reporter: Reporter) -> Run:
+    """Decide everything that needs no network, and refuse what cannot work. Nothing is written."""
+    compute, on_device = device.choose(config.training.device, config.training.mixed_precision)
+    require_available(find_optimizer(config.optimizer.optimizer_type), compute.device)
+    base, on_base = open_base(config.model, Path(config.data.cache_dir))
+    _objective(config, base).check(schedule(base.zero_terminal_snr), config.objective.min_timestep, config.objective.max_timestep)
+    parts, on_parts = trained_parts(config, base)
+    require_fitting(config, base, compute, parts)
+    row = models.row_of(base.checkpoint)
+    pictures = require_usable(read_pictures(config.data, row.default_resolution, row.max_bucket))
+    shots = plan_shots(config, pictures.datasets[0].buckets.resolution)
+    order = Order(pictures, config.training.seed, accumulation=config.training.gradient_accumulation_steps, world=compute.processes)
+    plan = make_plan(order, config.training.max_train_steps, config.training.max_train_epochs)
+    for notice in (*told, *on_device, *on_base, *on_parts, *pictures.notes):
+        reporter.notice(notice)
+    return Run(config, compute, base, plan, parts, shots, reporter)
+
+
+def claim_folder(run: Run) -> RunFolder:
+    """A folder for this run alone, in which its settings and its log lie already."""
+    config = run.config
+    wanted = runfolder.file_name(config.save.output_name or _default_name(config, run.plan))
+    folder = runfolder.claim(Path(config.save.output_dir), wanted)
+    run.reporter.log_to(folder.path / runfolder.LOG)
+    files.write_text(folder.path / runfolder.SETTINGS, dump(config))
+    if folder.name != wanted:
+        earlier = folder.path.parent / wanted
+        run.reporter.notice(f"{earlier} holds an earlier run and is kept; this one is called `{folder.name}` (output_name chooses a name)")
+    return folder
+
+
+def make_step(run: Run, networks: Networks) -> Step:
+    """The micro-step of this run."""
+    config, base, compute = run.config, run.base, run.compute
+    return Step(
+        base.family,
+        networks.unet,
+        networks.encoders,
+        _objective(config, base),
+        schedule(base.zero_terminal_snr).to(compute.device),
+        compute.device,
+        compute.dtype,
+        config.model.clip_skip,
+        train_text=bool(run.trained_text),
+    )
+
+
+def _objective(config: Config, base: Base) -> Objective:
+    """What the settings and the base model make of the loss."""
+    settings = config.objective
+    return Objective(base.prediction, min_snr_gamma=settings.min_snr_gamma, debiased_estimation=settings.debiased_estimation_loss)
+
+
+def _optimization(run: Run, networks: Networks) -> Optimization:
+    """The optimizer over the method's parameters, with its schedule."""
+    settings, compute = run.config.optimizer, run.compute
+    groups = rate_groups(networks.method, settings)
+    row = find_optimizer(settings.optimizer_type)
+    optimizer = make_optimizer(row, groups, settings.optimizer_args)
+    for notice in notices(row, settings.optimizer_args, groups, settings.lr_scheduler):
+        run.reporter.notice(notice)
+    rule = RateRule(
+        find_schedule(settings.lr_scheduler),
+        run.plan.total_steps,
+        settings.warmup(run.plan.total_steps),
+        settings.lr_scheduler_num_cycles,
+        settings.lr_scheduler_power,
+    )
+    return Optimization(
+        optimizer,
+        groups,
+        rule,
+        max_grad_norm=settings.max_grad_norm,
+        scaler=compute.make_scaler(),
+        follows_rule=not chooses_own_rate(row, settings.optimizer_args),
+    )
+
+
+def _draw(config: Config) -> Callable[[int, tuple[int, ...]], Draw]:
+    """What draws timestep and noise of a sample, by its number in the run."""
+    objective = config.objective
+    return functools.partial(
+        draw,
+        config.training.seed,
+        min_timestep=objective.min_timestep,
+        max_timestep=objective.max_timestep,
+        noise_offset=objective.noise_offset,
+    )
+
+
+def _default_name(config: Config, plan: Plan) -> str:
+    """The text of the only concept folder, else the name of the folder that holds them."""
+    texts = [subset.class_tokens for subset in plan.order.scan.subsets if not subset.is_reg and subset.class_tokens]
+    if len(set(texts)) == 1:
+        return texts[0]
+    return Path(config.data.train_data_dir or config.data.datasets[0].subsets[0].image_dir).resolve().stem
+
+
+def introduce(run: Run, name: str) -> None:
+    """Say what the run understood: model, pictures, words, length, and what comes out."""
+    found, plan, say = run.plan.order.scan, run.plan, run.reporter.say
+    run.reporter.heading(f"Training `{name}` on {run.compute.name}, {PRECISION_NAMES[run.compute.precision]}")
+    prediction = f"{run.base.prediction}{', zero terminal SNR' if run.base.zero_terminal_snr else ''}"
+    say(f"base model   {run.base.path} ({run.base.checkpoint.family}, {prediction})")
+    width, height = found.datasets[0].buckets.resolution
+    why = (
+        ""
+        if run.config.data.resolution
+        else ", as its file says"
+        if run.base.checkpoint.resolution
+        else f", as usual for {run.base.family.name}"
+    )
+    say(f"resolution   {width} x {height}{why}")
+    for line in forecast.folder_lines(found):
+        say(f"pictures     {line}")
+    length = f"{plural(plan.total_steps, 'step')}, {plural(plan.epochs, 'epoch')} of {plural(plan.order.steps_in(1), 'step')}"
+    say(f"length       {length}; trained: {', '.join(run.parts)}")

@@ -1,0 +1,141 @@
+"""Nothing is read back from the device inside a step: whole updates on the micro models, counted; and a micro-step where reading fails."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import torch
+from runs import config, quiet
+
+from benchmarks.counts import Count
+from engine.data.batches import Batch
+from engine.training import loop
+from engine.training import train as training
+from engine.training.metrics import Sums
+from engine.training.networks import rate_groups
+from engine.training.optim import Optimization, RateRule, find_optimizer, find_schedule, make_optimizer
+from engine.training.train import Loaded
+
+Pictures = Callable[..., list[Path]]
+CPU = torch.device("cpu")
+
+
+@pytest.fixture
+def load(tmp_path: Path, pictures: Pictures) -> Callable[..., Loaded]:
+    """`load(model, *flags)`: a run over four small pictures, ready for its first step."""
+    pictures(tmp_path / "data" / "2_sks dot", ((64, 64),) * 4, caption="sks dot, grey")
+
+    def make(model: Path, *flags: str) -> Loaded:
+        size = ("--resolution", "64", "--min_bucket_reso", "64", "--network_dim", "4", "--device", "cpu", "--max_train_steps", "4")
+        where = ("--pretrained_model_name_or_path", str(model), "--train_data_dir", str(tmp_path / "data"))
+        return training.load(training.understand(config(tmp_path, *where, *size, *flags), (), quiet()[0]))
+
+    return make
+
+
+def optimization(loaded: Loaded, scaler: torch.amp.GradScaler | None = None) -> Optimization:
+    """The optimizer that the run's settings name."""
+    settings = loaded.run.config.optimizer
+    groups = rate_groups(loaded.networks.method, settings)
+    optimizer = make_optimizer(find_optimizer(settings.optimizer_type), groups, settings.optimizer_args)
+    rule = RateRule(find_schedule("constant"), total=4, warmup=0, cycles=1, power=1.0)
+    return Optimization(optimizer, groups, rule, max_grad_norm=1.0, scaler=scaler)
+
+
+def second_update(loaded: Loaded, scaler: torch.amp.GradScaler | None = None) -> Count:
+    """What the loop's second update asks of the device: the optimizer's state is there, the batches are made."""
+    updates = list(loaded.run.plan.updates())[:2]
+    batches = iter([loaded.collate(planned) for planned, _ in zip(loaded.run.plan.order.batches(), range(4), strict=False)])
+    tuned, method, sums = optimization(loaded, scaler), loaded.networks.method, Sums(CPU)
+
+    def go(update: loop.Update) -> None:
+        loop.run([update], batches, loaded.step, tuned, [method], sums, lambda _: None, lambda: False)
+
+    go(updates[0])
+    with Count() as count:
+        go(updates[1])
+    means, lost = sums.read()
+    assert {"loss", "gradient norm"} <= means.keys()
+    assert lost == 0
+    return count
+
+
+@pytest.mark.parametrize("precision", ["no", "bf16"])
+@pytest.mark.parametrize(
+    "flags",
+    [
+        ("--network_train_unet_only",),
+        ("--train_batch_size", "2", "--min_snr_gamma", "5", "--noise_offset", "0.1", "--lr_scheduler", "cosine"),
+        ("--gradient_accumulation_steps", "2", "--gradient_checkpointing", "--scale_weight_norms", "1", "--network_args", "conv_dim=2"),
+        ("--network_dropout", "0.1", "--network_args", "rank_dropout=0.1", "module_dropout=0.1", "--optimizer_type", "Lion"),
+    ],
+    ids=["unet only", "batch of 2 with text encoder", "accumulated and checkpointed", "dropout"],
+)
+def test_an_update_reads_nothing(load: Callable[..., Loaded], micro_sd: Path, precision: str, flags: tuple[str, ...]) -> None:
+    count = second_update(load(micro_sd, "--mixed_precision", precision, *flags))
+    assert count.operations.total() > 1000  # the backward pass was seen too
+    assert count.operations["native_group_norm_backward"]
+    assert not count.reads
+
+
+@pytest.mark.parametrize("precision", ["no", "bf16"])
+def test_an_update_of_sdxl_reads_nothing(load: Callable[..., Loaded], micro_sdxl: Path, precision: str) -> None:
+    assert not second_update(load(micro_sdxl, "--mixed_precision", precision, "--network_train_unet_only")).reads
+    assert not second_update(load(micro_sdxl, "--mixed_precision", precision)).reads
+
+
+def trained_tensors(loaded: Loaded) -> int:
+    return sum(len(group.params) for group in loaded.networks.method.parameter_groups())
+
+
+@pytest.mark.parametrize(("optimizer", "reads"), [("AdamW", {}), ("Lion", {"_local_scalar_dense": 1})])
+def test_the_loss_scaler_reads_once_an_optimizer_step(
+    load: Callable[..., Loaded], micro_sd: Path, optimizer: str, reads: dict[str, int]
+) -> None:
+    """AdamW's fused kernel sees an overflow by itself; for the others the scaler must know before it lets them step."""
+    loaded = load(micro_sd, "--optimizer_type", optimizer, "--gradient_accumulation_steps", "2")
+    assert dict(second_update(loaded, torch.amp.GradScaler("cpu")).reads) == reads
+
+
+@pytest.mark.parametrize(("optimizer", "each"), [("Prodigy", 2), ("Adafactor", 1)])
+def test_self_tuning_optimizers_read_in_the_optimizer_step_alone(
+    load: Callable[..., Loaded], micro_sd: Path, optimizer: str, each: int
+) -> None:
+    """They read for each tensor they train, however many micro-batches the step gathers."""
+    for accumulation in ("1", "2"):
+        loaded = load(micro_sd, "--optimizer_type", optimizer, "--gradient_accumulation_steps", accumulation)
+        assert dict(second_update(loaded).reads) == {"_local_scalar_dense": each * trained_tensors(loaded)}
+
+
+@pytest.mark.parametrize("flags", [("--network_train_unet_only",), ()], ids=["unet only", "text encoders too"])
+@pytest.mark.parametrize("model", ["micro_sd", "micro_sdxl"])
+def test_a_micro_step_works_where_nothing_can_be_read(
+    load: Callable[..., Loaded], request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch, model: str, flags: tuple[str, ...]
+) -> None:
+    """On the meta device, where tensors have no values: reading one, or copying it to the CPU, raises. Only the batch goes there."""
+    monkeypatch.setattr(torch, "is_autocast_enabled", lambda device: False)  # it does not know the meta device
+    meta = torch.device("meta")
+    loaded = load(request.getfixturevalue(model), "--min_snr_gamma", "5", "--v_parameterization", *flags)
+    for network in (loaded.networks.unet, *loaded.networks.encoders.values(), *loaded.networks.method.layers):
+        network.to(meta)
+    step, sums = replace(loaded.step, device=meta, tables=loaded.step.tables.to(meta)), Sums(meta)
+    batch = loaded.collate(next(iter(loaded.run.plan.order.batches())))
+    params = [param for group in loaded.networks.method.parameter_groups() for param in group.params]
+    with Count() as count:
+        loss, each = step(batch)
+        loss.backward()
+        sums.add("loss", each)
+        sums.add("gradient norm", torch.nn.utils.clip_grad_norm_(params, 1.0))
+    assert count.operations["convolution_backward"]
+    assert count.uploads.total() == tensors_in(batch)
+    with pytest.raises(NotImplementedError, match="meta tensor"):
+        sums.read()
+
+
+def tensors_in(batch: Batch) -> int:
+    with Count() as count:
+        batch.to("meta")
+    return count.uploads.total()
