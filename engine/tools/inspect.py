@@ -1,0 +1,194 @@
+"""What a model or adapter file is, told from its header alone: `python -m engine inspect FILE`. Imports no torch."""
+
+from __future__ import annotations
+
+import json
+import math
+import re
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping
+from pathlib import Path
+
+from engine import files
+from engine.errors import UserError
+from engine.models import blueprint
+from engine.models.family import Checkpoint
+from engine.models.layouts import LAYOUTS, SD1, SDXL
+from engine.models.recognise import recognise
+from engine.models.sources import Entry, Source, open_file, open_folder
+from engine.models.specs import ClipSpec, Spec, UnetSpec
+
+_WIDTH = 15  # of the column of labels, characters
+_LONGEST = 100  # of a metadata value, characters
+_ALGORITHMS = (  # suffix that only this algorithm has -> its name; the first that is found is the answer
+    ("hada_w1_a", "LoHa"),
+    ("lokr_w2", "LoKr"),
+    ("lokr_w2_a", "LoKr"),
+    ("oft_blocks", "OFT"),
+    ("dora_scale", "DoRA"),
+    ("lora_down.weight", "LoRA"),
+    ("lora_A.weight", "LoRA, PEFT's naming (WebUIs do not load it)"),
+)
+_PARTS = {
+    "lora_unet_": "unet",
+    "lora_te_": "text_encoder",
+    "lora_te1_": "text_encoder",
+    "lora_te2_": "text_encoder_2",
+    "unet.": "unet",
+    "text_encoder.": "text_encoder",
+    "text_encoder_2.": "text_encoder_2",
+}
+_ADAPTER_KEYS = (  # label, metadata keys in order of preference
+    ("name", ("ss_output_name", "modelspec.title")),
+    ("trained on", ("ss_sd_model_name",)),
+    ("dim, alpha", ("ss_network_dim",)),
+    ("steps", ("ss_steps",)),
+    ("resolution", ("modelspec.resolution", "ss_resolution")),
+    ("optimizer", ("ss_optimizer",)),
+    ("hash", ("sshs_model_hash",)),
+    ("comment", ("ss_training_comment",)),
+)
+_CONTEXTS = {768: SD1.title, 1024: "Stable Diffusion 2.x", 2048: SDXL.title}
+
+
+def describe(path: Path) -> str:
+    """Several lines about a base model, an adapter or any other file of tensors. Raises UserError when it is none of these."""
+    if not files.is_there(path):
+        raise UserError("there is no such file or folder", "check the path", where=str(path))
+    try:
+        return "\n".join(_checkpoint(recognise(path)))
+    except UserError as error:
+        if not path.is_file():
+            raise
+        source = open_file(path)
+        if not source.entries:
+            raise
+        lines = _adapter(source) if any(_suffix(name) for name in source.entries) else _other(source, error)
+    return "\n".join([*lines, *_tensors(source), *_metadata(source.metadata)])
+
+
+def _line(label: str, value: str) -> str:
+    return f"{label:<{_WIDTH}} {value}"
+
+
+def _checkpoint(checkpoint: Checkpoint) -> Iterator[str]:
+    title = next(layout.title for layout in LAYOUTS if layout.name == checkpoint.family)
+    yield _line("file", str(checkpoint.path))
+    yield _line("is", f"a {title} base model, {checkpoint.layout} layout")
+    zero = ", zero terminal SNR" if checkpoint.zero_terminal_snr else ""
+    yield _line("predicts", f"{checkpoint.prediction}{zero} (told by {checkpoint.marks_from})")
+    for part, network in checkpoint.networks.items():
+        folder = network.path.is_dir()
+        source = open_folder(network.path) if folder else open_file(network.path)
+        entries = [entry for name, entry in source.entries.items() if name.startswith(network.prefix)]
+        values = sum(math.prod(shape) for shape in blueprint.tensors(network.spec).values())
+        yield _line(part, f"{values / 1e6:,.1f} M values, {_dtypes(entries)}: {_shape(network.spec)}")
+    for note in checkpoint.notes:
+        yield _line("note", note)
+    if checkpoint.path.is_file():
+        yield from _tensors(source)
+        yield from _metadata(source.metadata)
+
+
+def _shape(spec: Spec) -> str:
+    """A network's description in a few words."""
+    if isinstance(spec, ClipSpec):
+        pooled = f", pooled to {spec.projection}" if spec.projection else ""
+        return f"{spec.layers} layers, {spec.width} wide, heads {spec.heads}, {spec.activation}{pooled}"
+    levels = "/".join(str(width) for width in spec.widths)
+    if isinstance(spec, UnetSpec):
+        depths, heads = ("/".join(map(str, numbers)) for numbers in (spec.depths, spec.heads))
+        return f"levels {levels}, transformers {depths}, text {spec.context} wide, heads {heads}"
+    return f"levels {levels}, {spec.latent_channels} channels at 1/{spec.stride}"
+
+
+def _adapter(source: Source) -> Iterator[str]:
+    """An adapter: its algorithm, family, modules and ranks, and what training wrote into it."""
+    suffixes = {_suffix(name) for name in source.entries}
+    algorithm = next(title for suffix, title in _ALGORITHMS if suffix in suffixes)
+    yield _line("file", str(source.path))
+    yield _line("is", f"an adapter: {algorithm}, for {_adapter_family(source)}")
+    modules: Counter[str] = Counter()
+    ranks: Counter[tuple[str, int]] = Counter()
+    for name, entry in source.entries.items():
+        if name.endswith((".lora_down.weight", ".lora_A.weight", ".hada_w1_b", ".lokr_w1", ".lokr_w1_a", ".oft_blocks")):
+            part = next((part for prefix, part in _PARTS.items() if name.startswith(prefix)), "other")
+            modules[part] += 1
+            ranks[part, entry.shape[0] if entry.shape else 0] += 1
+    has_rank = algorithm.startswith(("LoRA", "LoHa", "DoRA"))
+    for part, number in modules.items():
+        shown = ", ".join(f"rank {rank} ({times})" for (owner, rank), times in ranks.items() if owner == part) if has_rank else ""
+        yield _line(part, f"{number:,} module{'s' if number > 1 else ''}{': ' if shown else ''}{shown}")
+    for label, keys in _ADAPTER_KEYS:
+        value = next((source.metadata[key] for key in keys if source.metadata.get(key) not in (None, "", "None")), "")
+        if label == "dim, alpha" and value:
+            value = f"{value}, {source.metadata.get('ss_network_alpha', 'unknown')}"
+        if value:
+            yield _line(label, _shortened(value))
+    words = _frequent_tags(source.metadata)
+    if words:
+        yield _line("words", ", ".join(words))
+
+
+def _suffix(name: str) -> str:
+    """The known adapter suffix that a tensor's name ends with, or nothing."""
+    return next((suffix for suffix, _ in _ALGORITHMS if name.endswith(f".{suffix}")), "")
+
+
+def _adapter_family(source: Source) -> str:
+    """The base models an adapter fits: by its metadata, else by its names, else by the width of the text its attention reads."""
+    version = source.metadata.get("ss_base_model_version", "") or source.metadata.get("modelspec.architecture", "")
+    for start, title in (
+        ("sdxl", SDXL.title),
+        ("stable-diffusion-xl", SDXL.title),
+        ("sd_v1", SD1.title),
+        ("stable-diffusion-v1", SD1.title),
+    ):
+        if version.startswith(start):
+            return title
+    if any(name.startswith(("lora_te2_", "text_encoder_2.")) for name in source.entries):
+        return SDXL.title
+    for name, entry in source.entries.items():
+        if re.search(r"attn2[._]to_k[._].*(lora_down|lora_A)", name) and len(entry.shape) == 2:
+            return _CONTEXTS.get(entry.shape[1], f"a model that reads text {entry.shape[1]} wide")
+    return version or "a model that the file does not name"
+
+
+def _frequent_tags(metadata: Mapping[str, str], limit: int = 12) -> list[str]:
+    """The most frequent tags of the captions it was trained with."""
+    try:
+        folders = json.loads(metadata.get("ss_tag_frequency", "{}"))
+        counts: Counter[str] = Counter()
+        for tags in folders.values():
+            counts.update({str(tag).strip(): int(number) for tag, number in tags.items()})
+    except (ValueError, TypeError, AttributeError):  # other tools' metadata: nothing to tell is no error
+        return []
+    return [tag for tag, _ in counts.most_common(limit)]
+
+
+def _other(source: Source, error: UserError) -> Iterator[str]:
+    """A file that is no base model and no adapter: what it is as far as it is known, else why it is no base model."""
+    told = error.message.removeprefix("this is ")
+    yield _line("file", str(source.path))
+    yield _line("is", told if told != error.message else f"no base model: {told}")
+
+
+def _tensors(source: Source) -> Iterator[str]:
+    size = source.path.stat().st_size
+    yield _line("tensors", f"{len(source.entries):,}, {_dtypes(source.entries.values())}; {size / 2**20:,.1f} MiB on disk")
+
+
+def _dtypes(entries: Iterable[Entry]) -> str:
+    """The number formats, the most frequent first."""
+    counts = Counter(entry.dtype for entry in entries)
+    return " and ".join(dtype for dtype, _ in counts.most_common())
+
+
+def _metadata(metadata: Mapping[str, str]) -> Iterator[str]:
+    for key, value in sorted(metadata.items()):
+        yield _line("metadata", f"{key} = {_shortened(value)}")
+
+
+def _shortened(value: str) -> str:
+    flat = " ".join(value.split())
+    return flat if len(flat) <= _LONGEST else f"{flat[:_LONGEST]}... ({len(value):,} characters)"

@@ -1,0 +1,52 @@
+"""`tensorboard` and its script: the viewer starts on this machine alone, on the first free port, and says where."""
+
+from __future__ import annotations
+
+import socket
+import urllib.request
+from pathlib import Path
+
+import pytest
+
+from engine.__main__ import main
+from engine.tools import tensorboard
+
+
+def test_the_viewer_answers_on_the_next_free_port(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("http_proxy", "HTTP_PROXY"):
+        monkeypatch.delenv(name, raising=False)
+    logs = tmp_path / "記錄 logs"
+    logs.mkdir()
+    said: list[str] = []
+    answers: list[int] = []
+
+    def look() -> None:
+        address = said[0].partition(" at ")[2].split()[0]
+        with urllib.request.urlopen(address, timeout=30) as answer:
+            answers.append(answer.status)
+
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        taken.listen()
+        port = taken.getsockname()[1]
+        tensorboard.run(logs, port, said.append, browser=False, wait=look)
+    assert answers == [200]
+    (line,) = said
+    assert str(logs) in line and "http://127.0.0.1:" in line and f":{port}/" not in line
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (["--logdir", "nowhere"], "nowhere: there is no folder of logs here yet"),
+        (["--port", "six"], "`six` is not a port"),
+        (["--prot", "6006"], "`tensorboard` does not know `--prot`"),
+        (["logs"], "`tensorboard` does not know `logs`"),
+    ],
+)
+def test_what_cannot_be_shown_is_refused(
+    words: list[str], said: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert main(["tensorboard", *words]) == 1
+    assert said in capsys.readouterr().err
