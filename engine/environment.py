@@ -1,0 +1,42 @@
+"""The environment of every run: caches inside the product's folder, no hub, and nothing of the host's Python."""
+
+from __future__ import annotations
+
+import os
+import re
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+
+# Variable -> folder below `cache/`. All absolute: a run may start in any folder.
+CACHES = {
+    "HF_HOME": "huggingface",
+    "TORCH_HOME": "torch",
+    "TORCH_EXTENSIONS_DIR": "extensions",
+    "TORCHINDUCTOR_CACHE_DIR": "inductor",
+    "TRITON_CACHE_DIR": "triton",
+    "CUDA_CACHE_PATH": "cuda",
+}
+_HOSTS = re.compile(r"PYTHON.*|CONDA.*|_CE_CONDA|VIRTUAL_ENV.*|PIP_.*", re.IGNORECASE)  # on Windows; on Linux the scripts see to it
+
+
+def private(root: Path, given: Mapping[str, str], *, windows: bool) -> dict[str, str]:
+    """The variables `given` by the host as a run in the product's folder `root` should see them. Pure.
+
+    On Linux the host's Python and pip are the ones we run on, and their variables stay.
+    """
+    kept = {name: value for name, value in given.items() if not (windows and _HOSTS.fullmatch(name))}
+    kept.update({name: str(root / "cache" / folder) for name, folder in CACHES.items()})
+    kept.update(PYTHONNOUSERSITE="1", PYTHONUTF8="1", HF_HUB_DISABLE_TELEMETRY="1", HF_HUB_DISABLE_SYMLINKS_WARNING="1")
+    kept.setdefault("HF_HUB_OFFLINE", "1")  # nothing is ever fetched during a run
+    if windows:
+        kept["PIP_CONFIG_FILE"] = "nul"  # a user's pip.ini is no variable, and this is how pip is told to leave it
+    return kept
+
+
+def apply(root: Path) -> None:
+    """Make this process's environment private, and that of the programs it starts."""
+    wanted = private(root, os.environ, windows=sys.platform == "win32")
+    for name in [name for name in os.environ if name not in wanted]:
+        del os.environ[name]
+    os.environ.update(wanted)

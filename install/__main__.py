@@ -1,0 +1,224 @@
+"""`python -m install`, called by Install.cmd with the settings at its top: every step is checked first, and skipped where it is right."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import shutil
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from engine import doctor, downloads, environment, fetch, files, locks
+from engine.errors import UserError
+from engine.locks import Pin
+from install import packages, records, shipped, torch_build
+from install.log import Log
+from install.packages import Pip, Source
+
+ROOT = Path(__file__).resolve().parent.parent
+DEEPEST = 150  # characters of the longest path that an installation holds, below the product's folder; a test holds it
+LONGEST_ROOT = 259 - 1 - DEEPEST  # Windows' own limit for a whole path is 259
+NEEDED = 10 << 30  # bytes: torch's wheel twice, unpacked, and room to work
+_AGAIN = "run Install.cmd again; if it stays the same, put logs\\install.log into a bug report"
+
+
+@dataclass(frozen=True)
+class Options:
+    """The settings at the top of Install.cmd."""
+
+    torch: str = "auto"
+    proxy: str = ""
+    pip_mirror: str = ""
+    torch_mirror: str = ""
+
+
+class Setup:
+    """One installation: the folder, where its Python keeps packages, and how to talk to pip and to the user."""
+
+    def __init__(self, root: Path, site: Path, options: Options, log: Log) -> None:
+        self.root = root
+        self.site = site
+        self.options = options
+        self.log = log
+        if options.proxy:
+            os.environ.update(http_proxy=options.proxy, https_proxy=options.proxy)
+        self.environment = environment.private(root, os.environ, windows=sys.platform == "win32")
+        self.downloads = root / "cache" / "downloads"
+        self.wheels = root / "wheels"
+        source = Source(self.wheels, options.pip_mirror, options.proxy, root / "cache" / "pip")
+        self.pip = Pip(root, self.environment, source, log)
+
+    def run(self) -> None:
+        """All steps. Raises UserError with the one thing to do next."""
+        say = self.log.say
+        say("[2/6] the folder")
+        require_place(self.root, 0)
+        self.update()
+        self.require_pip()
+        cards = doctor.nvidia_cards()
+        choice = torch_build.choose(self.options.torch, cards, doctor.nvidia_driver(), doctor.windows_adapters())
+        say(f"      torch for {choice.build}: {choice.why}")
+        torch = self.torch_pin(choice.build)
+        records.remove_remains(self.site)
+        wrong_torch = packages.wanting([torch], self.site)
+        wrong = packages.wanting(locks.read(self.root / locks.LOCK), self.site)
+        require_place(self.root, NEEDED if wrong_torch else 0)
+        say("[3/6] the packages")
+        self.packages(wrong)
+        say(f"[4/6] torch {torch.version}")
+        if wrong_torch:
+            self.torch(choice.build, torch)
+        else:
+            say("      is installed")
+        records.tidy(self.site)
+        self.pip.check()
+        say("[5/6] what is optional")
+        optional = self.optional(choice.build)
+        say("[6/6] the proof: a few real training steps")
+        self.proof(optional)
+        for folder in (self.downloads, self.root / "cache" / "pip"):
+            shutil.rmtree(folder, ignore_errors=True)
+
+    def update(self) -> None:
+        """Front scripts, and what an earlier version left."""
+        changes = shipped.update(self.root)
+        if changes is None:
+            self.log.say("      a clone: nothing to put in place")
+            return
+        for name in changes.placed:
+            self.log.say(f"      scripts\\{name} was put in place")
+        for name, new in changes.kept.items():
+            told = f"; the new one also has ${', $'.join(new)}" if new else ""
+            self.log.say(f"      scripts\\{name} is yours and stays{told} (scripts\\shipped\\{name})")
+        if changes.removed:
+            self.log.say(f"      {len(changes.removed)} files of an earlier version were removed")
+            self.log.note("\n".join(changes.removed))
+        for name in changes.left:
+            self.log.say(f"      {name} is not part of this version; it was edited, so it stays")
+
+    def require_pip(self) -> None:
+        """pip is part of this folder (python310._pth names it); refuse another than the table's."""
+        row = downloads.read(self.root)["pip"]
+        path = self.root / "install" / row.file
+        if not path.is_file():
+            raise UserError("the folder is incomplete: pip is missing", "unpack it again", where=f"install\\{row.file}")
+        downloads.vouch(row, files.sha256(path))
+
+    def torch_pin(self, build: str) -> Pin:
+        """Which torch must be installed."""
+        (pin,) = locks.read(self.root / locks.CPU_LOCK)
+        return pin if build == "cpu" else Pin("torch", f"{pin.version}+{build}")
+
+    def packages(self, wrong: Sequence[tuple[Pin, str]]) -> None:
+        """Everything but torch."""
+        if not wrong:
+            self.log.say("      are installed")
+            return
+        for pin, fault in wrong:
+            self.log.note(f"{pin.name} {pin.version}: {fault}")
+        self.log.say(f"      installing {len(wrong)}")
+        self.pip.install([pin for pin, _ in wrong])
+
+    def torch(self, build: str, pin: Pin) -> None:
+        """torch: from wheels/, else downloaded with resume; its licence texts gathered, then installed as a local file."""
+        wheel = self.cpu_wheel(pin) if build == "cpu" else self.cuda_wheel(build)
+        short = self.downloads / "short" / wheel.name.replace("%2B", "+")
+        records.gather_licences(wheel, short)
+        self.log.say("      installing it; this takes a few minutes")
+        self.pip.install_file(short)
+
+    def cpu_wheel(self, pin: Pin) -> Path:
+        """torch for the CPU comes from pip's index, with the lock's hash."""
+        self.pip.download([pin], self.downloads)
+        found = locks.find_wheel(self.downloads, pin)
+        if found is None:
+            raise UserError("pip reports success, but torch's file is not there", _AGAIN)
+        return found
+
+    def cuda_wheel(self, build: str) -> Path:
+        """torch for a card comes from the table of downloads, or from wheels/ where it lies there."""
+        row = downloads.read(self.root)[f"torch-{build}"]
+        for name in (row.file, row.file.replace("+", "%2B")):
+            own = self.wheels / name
+            if own.is_file():
+                self.log.say(f"      wheels\\{name}: {downloads.vouch(row, files.sha256(own))}")
+                return own
+        mirror = self.options.torch_mirror
+        if not (self.downloads / row.file).is_file():
+            self.log.say(f"      downloading {row.address(mirror)}")
+        path, vouched = downloads.get(row, self.downloads, mirror, fetch.Shown(self.log.say, "      "))
+        self.log.say(f"      {vouched}")
+        return path
+
+    def optional(self, build: str) -> list[Pin]:
+        """What helps on a card, if it can be had; the pins that are installed now."""
+        if build == "cpu":
+            self.log.say("      nothing without an NVIDIA card")
+            return []
+        pins = locks.read(self.root / locks.OPTIONAL_LOCK)
+        for pin, _ in packages.wanting(pins, self.site):
+            self.try_to_install(pin)
+        records.tidy(self.site)
+        lacking = {pin.name for pin, _ in packages.wanting(pins, self.site)}
+        return [pin for pin in pins if pin.name not in lacking]
+
+    def try_to_install(self, pin: Pin) -> None:
+        """Install a package that nothing depends on, or say that it is left out."""
+        try:
+            self.pip.install([pin])
+        except UserError as error:
+            self.log.say(f"      {pin.name} is left out, which is no harm: {error.message}")
+
+    def proof(self, optional: Sequence[Pin]) -> None:
+        """Run the engine's own report with its proof; where it fails, once more without what is optional."""
+        python = [sys.executable, "-s", "-X", "utf8", "-m"]
+        self.log.run([*python, "recipes.micro_base"], self.environment)  # a clone has no base model yet
+        command = [*python, "engine", "doctor", "--run"]
+        status, _ = self.log.run(command, self.environment)
+        if status != 0 and optional:
+            self.log.say(f"      once more without {', '.join(pin.name for pin in optional)}")
+            names = {pin.name for pin in optional}
+            for package in records.installed(self.site):
+                if package.name in names:
+                    records.remove(package)
+            status, _ = self.log.run(command, self.environment)
+        if status != 0:
+            raise UserError("everything is installed, but the proof failed", "the lines above say why; mend that and run Install.cmd again")
+
+
+def require_place(root: Path, needed: int) -> None:
+    """Refuse a folder in which the installation cannot end well. Raises UserError."""
+    if len(str(root)) > LONGEST_ROOT:
+        message = f"the path of this folder has {len(str(root))} characters, and {LONGEST_ROOT} is the most that works"
+        raise UserError(message, "move the folder to a shorter path, such as D:\\lora, and run Install.cmd there")
+    free = shutil.disk_usage(root).free
+    if free < needed:
+        message = f"this drive has {free / 2**30:.1f} GB free, and {needed / 2**30:.0f} GB are needed"
+        raise UserError(message, "free some space, or move the folder to another drive; then run Install.cmd again")
+
+
+def main(arguments: Sequence[str] | None = None, root: Path = ROOT) -> int:
+    """The command; returns the exit status: 0 when a training step really ran, 1 otherwise."""
+    parser = argparse.ArgumentParser(prog="python -m install", description=__doc__)
+    for name in ("torch", "proxy", "pip_mirror", "torch_mirror"):
+        parser.add_argument(f"--{name}", default="auto" if name == "torch" else "")
+    options = Options(**vars(parser.parse_args(arguments)))
+    log = Log(root / "logs" / "install.log", root)
+    site = Path(sys.prefix) / "Lib" / "site-packages"
+    try:
+        Setup(root, site, options, log).run()
+    except UserError as error:
+        log.say(f"\nnot ready: {error.where + ': ' if error.where else ''}{error.message}")
+        log.say(f"next: {error.hint or _AGAIN}")
+        return 1
+    except KeyboardInterrupt:
+        log.say("\nnot ready: stopped\nnext: run Install.cmd again; it goes on from there")
+        return 1
+    log.say("\nnext: double-click scripts\\train.cmd, which trains the demo; docs\\windows.md tells the rest")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,56 @@
+"""docs/windows.md explains every message that Install.cmd can end with, and Python's path file names what is there."""
+
+from __future__ import annotations
+
+import ast
+import re
+from collections.abc import Iterator
+from pathlib import Path
+
+from engine import downloads
+from install import packages
+
+
+def pieces(text: str) -> list[str]:
+    """The parts of a message that are the same every time, if they are long enough to be told."""
+    parts = (part.strip(" `") for part in re.split(r"%\w+%|\{\}|[.,:;()`]+ ?", text))
+    return [part for part in parts if len(part) >= 10]
+
+
+def messages_of(module: Path) -> Iterator[str]:
+    """What a module's UserErrors say, values as {}: the first argument, or what `message` was set to last."""
+    message: ast.expr | None = None
+    nodes = [node for node in ast.walk(ast.parse(module.read_text(encoding="utf-8"))) if isinstance(node, ast.Assign | ast.Call)]
+    for node in sorted(nodes, key=lambda node: node.lineno):
+        if isinstance(node, ast.Assign):
+            target = node.targets[0]
+            message = node.value if isinstance(target, ast.Name) and target.id == "message" else message
+        elif isinstance(node.func, ast.Name) and node.func.id == "UserError":
+            said = message if isinstance(node.args[0], ast.Name) else node.args[0]
+            values = said.values if isinstance(said, ast.JoinedStr) else [said]
+            yield "".join(str(part.value) if isinstance(part, ast.Constant) else "{}" for part in values)
+
+
+def test_every_last_message_is_explained(root: Path) -> None:
+    text = (root / "docs/windows.md").read_text(encoding="utf-8")
+    batch = re.findall(r'set "message=(.+)"', (root / "Install.cmd").read_text(encoding="ascii"))
+    python = [message for module in (root / "install").glob("*.py") for message in messages_of(module)]
+    reasons = [reason.meaning for reason in packages._REASONS]
+    assert len(batch) >= 10 and len(python) >= 12 and len(reasons) >= 8
+    said = {message: pieces(message) for message in (*batch, *python, *reasons)}
+    assert [message for message, parts in said.items() if parts and not any(part in text for part in parts)] == []
+
+
+def test_the_settings_of_install_cmd_are_explained(root: Path) -> None:
+    head = (root / "Install.cmd").read_text(encoding="ascii").partition('set "status')[0]
+    names = re.findall(r'^set "(\w+)=', head, re.MULTILINE)
+    text = (root / "docs/windows.md").read_text(encoding="utf-8")
+    assert names == ["torch_build", "proxy", "pip_mirror", "torch_mirror", "python_mirror"]
+    assert [name for name in names if f"| `{name}` |" not in text or not re.search(rf"^rem {name} ", head, re.MULTILINE)] == []
+
+
+def test_python_finds_what_it_needs(root: Path) -> None:
+    lines = (root / "python_310/python310._pth").read_text(encoding="ascii").splitlines()
+    assert lines[:4] == ["python310.zip", "Lib", "DLLs", "."] and "import site" in lines and ".." in lines
+    assert f"..\\install\\{downloads.read(root)['pip'].file}" in lines
+    assert not [line for line in lines if re.match(r"[A-Za-z]:|[\\/]", line)], "relative lines only"

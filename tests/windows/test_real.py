@@ -1,0 +1,158 @@
+"""The real wheels in the rig: the locks are complete, the bundle installs offline, trains on an awkward path, moves, trains the same."""
+
+from __future__ import annotations
+
+import dataclasses
+import mmap
+import os
+import shutil
+import subprocess
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from pe import Image
+from rig_run import Rig
+
+from engine import doctor, downloads, files, locks
+from engine.tools import bundle
+from install import records
+from recipes import lock_windows
+
+pytestmark = pytest.mark.windows
+
+NOWHERE = "http://127.0.0.1:9"  # the discard port: whoever asks the network fails
+OFF = {"http_proxy": NOWHERE, "https_proxy": NOWHERE}
+PYTHON = ("python_310/python.exe", "-s", "-X", "utf8", "-m", "engine")
+PICTURES = "train_data/訓練 資料"
+# Libraries that every Windows 10 has; msvcp140.dll and its kin are not among them.
+OF_WINDOWS = """
+advapi32 avicap32 avifil32 bcrypt bcryptprimitives combase comctl32 comdlg32 crypt32 cryptbase d3d11 d3dcompiler_47 dbghelp dnsapi
+dxgi dwmapi gdi32 gdiplus imagehlp imm32 iphlpapi kernel32 kernelbase mf mfplat mfreadwrite mpr msi msimg32 msvcrt ncrypt netapi32
+normaliz ntdll ole32 oleaut32 opengl32 pathcch pdh powrprof propsys psapi rpcrt4 secur32 setupapi shell32 shlwapi synchronization
+ucrtbase user32 userenv usp10 uxtheme version winhttp wininet winmm wintrust wldap32 ws2_32 wsock32 cabinet
+"""
+
+
+@pytest.fixture(scope="module")
+def product(root: Path, rig: Rig, micro_sd: Path, micro_sdxl: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    """An offline bundle for the CPU, unpacked, not yet installed."""
+    place = tmp_path_factory.mktemp("real")
+    stage = place / "stage"
+    command = ["git", "ls-files", "-z", "--cached", "--others", "--exclude-standard"]
+    listed = subprocess.run(command, cwd=root, capture_output=True, check=True).stdout.decode().split("\0")
+    for name in filter(None, listed):
+        (stage / name).parent.mkdir(parents=True, exist_ok=True)
+        shutil.copyfile(root / name, stage / name)
+    for model in (micro_sd, micro_sdxl):
+        (stage / "models/micro").mkdir(exist_ok=True)
+        shutil.copyfile(model, stage / "models/micro" / model.name)
+    kept = root / lock_windows.FOLDER
+    lock_windows.download(doctor.pins(root / "requirements.txt", (3, 10), "win32"), kept)
+    (stage / "wheels").mkdir()
+    for pin in (*locks.read(root / locks.LOCK), *locks.read(root / locks.CPU_LOCK)):
+        wheel = locks.find_wheel(kept, pin)
+        assert wheel is not None
+        os.link(wheel, stage / "wheels" / wheel.name)
+    table = downloads.read(root)
+    python = dataclasses.replace(table["python"], sha256=files.sha256(rig.python_zip), size=rig.python_zip.stat().st_size)  # repacked
+    shutil.copyfile(rig.python_zip, stage / "python_310" / python.file)
+    text = (stage / downloads.TABLE).read_text(encoding="utf-8").replace(table["python"].sha256, python.sha256)
+    (stage / downloads.TABLE).write_text(text, encoding="utf-8")
+    subprocess.run("git init -q && git add -A", shell=True, cwd=stage, check=True)
+    folder = bundle.make(stage, place / "我的 工具" / "my lora", {**table, "python": python}, ("cpu",), lambda text: None)
+    shutil.rmtree(stage)
+    yield folder
+    shutil.rmtree(place)
+
+
+def install(rig: Rig, folder: Path) -> str:
+    words, variables = rig.clicked(folder / "Install.cmd")
+    status, said = rig.run(*words, cwd=Path("/"), timeout=1200, **variables, **OFF)
+    assert status == 0 and "ready: a real training step ran on the CPU" in said, said
+    return said
+
+
+@pytest.fixture(scope="module")
+def installed(rig: Rig, product: Path) -> Path:
+    """The product after Install.cmd, without a network."""
+    said = install(rig, product)
+    assert "No broken requirements found." in said and "Looking in indexes" not in said
+    return product
+
+
+def all_files(folder: Path) -> list[Path]:
+    return [path for path in folder.rglob("*") if path.is_file()]
+
+
+def test_it_installs_offline_by_the_locks(installed: Path) -> None:
+    site = installed / "python_310/Lib/site-packages"
+    pins = [*locks.read(installed / locks.LOCK), *locks.read(installed / locks.CPU_LOCK)]
+    there = {package.name: package for package in records.installed(site)}
+    assert {name: package.version for name, package in there.items()} == {pin.name: pin.version for pin in pins}
+    assert [name for name, package in there.items() if records.damage(package)] == []
+    assert (installed / "scripts/train.ps1").read_bytes() == (installed / "scripts/shipped/train.ps1").read_bytes()
+    assert "third_party" in (there["torch"].info / "licenses/ALL.txt").read_text(encoding="utf-8")
+
+
+def test_no_path_is_too_deep_for_explorer(installed: Path) -> None:
+    deepest = max((path.relative_to(installed).as_posix() for path in installed.rglob("*")), key=len)
+    assert len(deepest) <= 150, deepest
+
+
+def test_no_library_is_missing_on_a_fresh_windows(installed: Path) -> None:
+    programs = [path for path in all_files(installed / "python_310") if path.suffix.lower() in (".dll", ".pyd")]
+    ours = {path.name.lower() for path in programs}
+    wanted: dict[str, str] = {}
+    for path in programs:
+        image = Image(path)
+        wanted.update({name: path.name for name in image.imports()})
+    missing = {
+        name: by for name, by in wanted.items()
+        if name not in ours and not name.startswith(("api-ms-win-", "ext-ms-")) and name.rpartition(".")[0] not in OF_WINDOWS.split()
+    }  # fmt: skip
+    assert missing == {}
+    home = installed / "python_310"
+    beside = {path.name.lower(): Image(path).exports() for path in home.glob("*.dll")}  # what torch's libraries find first
+    for path in (home / "Lib/site-packages/torch/lib").glob("*.dll"):
+        for name, symbols in Image(path).imports().items():
+            assert symbols <= beside.get(name, symbols), (path.name, name, symbols - beside[name])
+
+
+def test_nothing_holds_the_place_where_it_was_installed(installed: Path) -> None:
+    """But for compiled files, which Python corrects when it loads them; the move below proves it."""
+    windows = Rig.path(installed)
+    spelled = (windows, windows.replace("\\", "/"), windows.replace("\\", "\\\\"))
+    forms = [text.encode(code) for text in spelled for code in ("utf-8", "utf-16-le")]
+    found = []
+    for path in all_files(installed):
+        if path.suffix != ".pyc" and path.stat().st_size:
+            with open(path, "rb") as handle, mmap.mmap(handle.fileno(), 0, access=mmap.ACCESS_READ) as data:
+                found.extend([path.relative_to(installed).as_posix() for form in forms if data.find(form) >= 0])
+    assert found == []
+
+
+def train(rig: Rig, folder: Path, name: str) -> str:
+    """A short run of the demo on pictures in a folder beyond ASCII; the hash of what was trained."""
+    length = ("--max_train_epochs", "0", "--max_train_steps", "6", "--save_every_n_epochs", "0", "--sample_every_n_epochs", "0")
+    settings = ("--config", "configs/demo.toml", "--train_data_dir", PICTURES.replace("/", "\\"), "--output_name", name, *length)
+    status, said = rig.run(*PYTHON, "train", *settings, cwd=folder, timeout=600, **OFF)
+    assert status == 0, said
+    return files.read_header(folder / "output" / name / f"{name}.safetensors").metadata["sshs_model_hash"]
+
+
+def test_it_trains_moves_and_trains_the_same(rig: Rig, installed: Path) -> None:
+    shutil.copytree(installed / "train_data/demo", installed / PICTURES, ignore=shutil.ignore_patterns("*.md"))
+    first = train(rig, installed, "甲")
+    rig.kill()
+    shutil.rmtree(installed / "cache")
+    moved = installed.parent.parent / "D" / "moved & renamed (2)"
+    moved.parent.mkdir()
+    installed.rename(moved)
+    try:
+        assert train(rig, moved, "乙") == first
+        said = install(rig, moved)
+        assert "installing" not in said
+        assert str(moved) not in (moved / "logs/doctor.txt").read_text(encoding="utf-8")
+    finally:
+        moved.rename(installed)
