@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import errno
 import os
 import shutil
 import sys
@@ -21,6 +22,7 @@ ROOT = Path(__file__).resolve().parent.parent
 DEEPEST = 150  # characters of the longest path that an installation holds, below the product's folder; a test holds it
 LONGEST_ROOT = 259 - 1 - DEEPEST  # Windows' own limit for a whole path is 259
 NEEDED = 10 << 30  # bytes: torch's wheel twice, unpacked, and room to work
+_DISK_FULL = 112  # Windows' own number for it
 _AGAIN = "run Install.cmd again; if it stays the same, put logs\\install.log into a bug report"
 
 
@@ -209,15 +211,25 @@ def main(arguments: Sequence[str] | None = None, root: Path = ROOT) -> int:
     site = Path(sys.prefix) / "Lib" / "site-packages"
     try:
         Setup(root, site, options, log).run()
-    except UserError as error:
-        log.say(f"\nnot ready: {error.where + ': ' if error.where else ''}{error.message}")
-        log.say(f"next: {error.hint or _AGAIN}")
-        return 1
-    except KeyboardInterrupt:
-        log.say("\nnot ready: stopped\nnext: run Install.cmd again; it goes on from there")
+    except (UserError, OSError, KeyboardInterrupt) as error:
+        told = explain(error)
+        log.say(f"\nnot ready: {told.where + ': ' if told.where else ''}{told.message}")
+        log.say(f"next: {told.hint or _AGAIN}")
         return 1
     log.say("\nnext: double-click scripts\\train.cmd, which trains the demo; docs\\windows.md tells the rest")
     return 0
+
+
+def explain(error: UserError | OSError | KeyboardInterrupt) -> UserError:
+    """Whatever ended the installation as something a person can act on."""
+    if isinstance(error, UserError):
+        return error
+    if isinstance(error, KeyboardInterrupt):
+        return UserError("stopped", "run Install.cmd again; it goes on from there")
+    if error.errno == errno.ENOSPC or getattr(error, "winerror", 0) == _DISK_FULL:
+        return UserError("the disk is full", "free 10 GB on this drive and run Install.cmd again")
+    message = f"a file cannot be read or written ({error})"
+    return UserError(message, "close every program that uses this folder (training, TensorBoard), then run Install.cmd again")
 
 
 if __name__ == "__main__":

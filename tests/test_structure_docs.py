@@ -16,9 +16,9 @@ import pytest
 
 ROOT = Path(__file__).resolve().parent.parent
 
-MAPPED = ("engine", "recipes", "scripts", "benchmarks", "configs", "docs")  # folders of which every file has a line
+MAPPED = ("engine", "install", "recipes", "scripts", "benchmarks", "configs", "docs")  # folders of which every file has a line
 DATA = ("engine/models/clip/",)  # folders in those with one line for all
-OTHERS = ("models/", "train_data/demo/", "output/", "python_310/", "tests/", ".ci/run", "requirements.txt", "pyproject.toml")
+OTHERS = ("Install.cmd", "models/", "train_data/demo/", "output/", "python_310/", "tests/", ".ci/run", "requirements.txt", "pyproject.toml")
 BLOCK = re.compile(r"(## File map\n\n<!--[^\n]*-->\n```\n)(.*?)(```)", re.DOTALL)
 ANEW = "run `python tests/test_structure_docs.py`, and say what new files that are not modules are for"
 

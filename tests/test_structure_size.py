@@ -9,7 +9,7 @@ FILE_LINES, FUNCTION_LINES = 450, 100
 
 
 def sources(root: Path) -> list[Path]:
-    return sorted(path for folder in ("engine", "recipes", "benchmarks") for path in (root / folder).rglob("*.py"))
+    return sorted(path for folder in ("engine", "install", "recipes", "benchmarks") for path in (root / folder).rglob("*.py"))
 
 
 def test_files_are_short(root: Path) -> None:

@@ -27,10 +27,8 @@ PYTHON = ("python_310/python.exe", "-s", "-X", "utf8", "-m", "engine")
 PICTURES = "train_data/訓練 資料"
 # Libraries that every Windows 10 has; msvcp140.dll and its kin are not among them.
 OF_WINDOWS = """
-advapi32 avicap32 avifil32 bcrypt bcryptprimitives combase comctl32 comdlg32 crypt32 cryptbase d3d11 d3dcompiler_47 dbghelp dnsapi
-dxgi dwmapi gdi32 gdiplus imagehlp imm32 iphlpapi kernel32 kernelbase mf mfplat mfreadwrite mpr msi msimg32 msvcrt ncrypt netapi32
-normaliz ntdll ole32 oleaut32 opengl32 pathcch pdh powrprof propsys psapi rpcrt4 secur32 setupapi shell32 shlwapi synchronization
-ucrtbase user32 userenv usp10 uxtheme version winhttp wininet winmm wintrust wldap32 ws2_32 wsock32 cabinet
+advapi32 bcrypt bcryptprimitives cabinet combase crypt32 d3d11 d3dcompiler_47 dbghelp dxgi gdi32 imagehlp iphlpapi kernel32 msi
+msvcrt ntdll ole32 oleaut32 pdh powrprof psapi rpcrt4 shell32 user32 userenv version winmm wintrust ws2_32
 """
 
 
