@@ -16,7 +16,7 @@ from rig_run import Rig
 def rig() -> Iterator[Rig]:
     """Wine with a Windows 10 prefix, Python's zip and the stand-ins."""
     here = Path(__file__).parent / "rig"
-    made = subprocess.run([here / "setup"], capture_output=True, text=True, encoding="utf-8", check=False, stdin=subprocess.DEVNULL)
+    made = subprocess.run(["bash", here / "setup"], capture_output=True, text=True, encoding="utf-8", check=False, stdin=subprocess.DEVNULL)
     assert made.returncode == 0, made.stderr
     rig = Rig(here / "winrun", Path(made.stdout.splitlines()[-1]))
     yield rig

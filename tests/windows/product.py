@@ -97,7 +97,7 @@ class Product:
             ["git", "ls-files", "-z", "--cached", "--others", "--exclude-standard", *PARTS],
             cwd=root, capture_output=True, text=True, check=True,
         ).stdout.split("\0")  # fmt: skip
-        for name in filter(None, listed):
+        for name in (name for name in listed if name and (root / name).is_file()):
             target = self.folder / name
             target.parent.mkdir(parents=True, exist_ok=True)
             shutil.copyfile(root / name, target)

@@ -25,8 +25,8 @@ class Rig:
         host = {name: os.environ[name] for name in ("PATH", "HOME", "RIG", "TMPDIR", "USER") if name in os.environ}
         environment = {**host, "WINRUN_S": str(timeout), "LANG": "C.UTF-8", "LC_ALL": "C.UTF-8", "NO_PROXY": "127.0.0.1", **variables}
         return subprocess.Popen(
-            [self._winrun, *words], cwd=cwd, env=environment, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
-            text=True, encoding="utf-8", errors="replace",
+            ["bash", self._winrun, *words], cwd=cwd, env=environment,
+            stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, encoding="utf-8", errors="replace",
         )  # fmt: skip
 
     def clicked(self, script: Path, words: str = "") -> tuple[tuple[str, ...], dict[str, str]]:

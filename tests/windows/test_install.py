@@ -54,7 +54,8 @@ def test_from_nothing_to_ready_and_again(product: Product, install: Install, sit
     licences = (installed["torch"].info / "licenses/ALL.txt").read_text(encoding="utf-8")
     assert "third_party/a_folder_name" in licences and "Licence of a part." in licences
     assert not (product.folder / "cache/downloads").exists()
-    assert str(product.folder) not in (product.folder / "logs/doctor.txt").read_text(encoding="utf-8")
+    for log in ("doctor.txt", "install.log"):
+        assert product.folder.name not in (product.folder / "logs" / log).read_text(encoding="utf-8")
     again = install()
     assert is_ready(again) and site.paths() == [] and "installing" not in again[1]
 
