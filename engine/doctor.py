@@ -105,16 +105,23 @@ def render(report: Report) -> str:
 
 
 def redact(text: str, root: Path) -> str:
-    """`text` without the product's folder, the home folder and the user's name in a path."""
+    """`text` without the product's folder, the home folder and the user's name in a path, however the slashes of these are written."""
     with contextlib.suppress(RuntimeError):  # no home folder at all
         for path, stand_in in ((root, "<folder>"), (Path.home(), "<home>")):
             if len(path.parts) > 1:
-                text = re.sub(re.escape(str(path)).replace("/", r"[\\/]"), lambda _, name=stand_in: name, text, flags=re.IGNORECASE)  # type: ignore[misc]
+                text = re.sub(_in_any_spelling(path), lambda _, name=stand_in: name, text, flags=re.IGNORECASE)  # type: ignore[misc]
     try:
         user = getpass.getuser()
     except (OSError, KeyError, ImportError):  # a container's user without a name
         return text
-    return re.sub(rf"(?<=[\\/]){re.escape(user)}(?=[\\/]|$)", "<user>", text, flags=re.IGNORECASE)
+    return re.sub(rf"(?<=[\\/]){re.escape(user)}(?![\w-])", "<user>", text, flags=re.IGNORECASE)
+
+
+def _in_any_spelling(path: Path) -> str:
+    """A pattern for a path with slashes, backslashes, or the doubled backslashes of Python's and JSON's texts."""
+    parts = [part for part in re.split(r"[\\/]+", str(path)) if part]
+    begin = r"[\\/]+" if str(path)[0] in "\\/" else ""
+    return begin + r"[\\/]+".join(map(re.escape, parts)) + r"(?![\w-])"
 
 
 def _python() -> list[Finding]:

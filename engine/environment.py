@@ -14,10 +14,16 @@ CACHES = {
     "TORCH_HOME": "torch",
     "TORCH_EXTENSIONS_DIR": "extensions",
     "TORCHINDUCTOR_CACHE_DIR": "inductor",
+    "TRITON_HOME": "triton",
     "TRITON_CACHE_DIR": "triton",
     "CUDA_CACHE_PATH": "cuda",
 }
 _HOSTS = re.compile(r"PYTHON.*|CONDA.*|_CE_CONDA|VIRTUAL_ENV.*|PIP_.*", re.IGNORECASE)  # on Windows; on Linux the scripts see to it
+# What has been set for other programs that use the same libraries: caches elsewhere, accounts, devices, number formats. The address of the
+# hub's mirror (HF_ENDPOINT) is for `download` and stays.
+_LIBRARIES = re.compile(
+    r"HF_(?!ENDPOINT$).*|HUGGINGFACE_.*|(PYTORCH_)?TRANSFORMERS_.*|PYTORCH_PRETRAINED_.*|DIFFUSERS_.*|ACCELERATE_.*", re.IGNORECASE
+)
 
 
 def private(root: Path, given: Mapping[str, str], *, windows: bool) -> dict[str, str]:
@@ -25,10 +31,11 @@ def private(root: Path, given: Mapping[str, str], *, windows: bool) -> dict[str,
 
     On Linux the host's Python and pip are the ones we run on, and their variables stay.
     """
-    kept = {name: value for name, value in given.items() if not (windows and _HOSTS.fullmatch(name))}
+    foreign = {name for name in given if _LIBRARIES.fullmatch(name) or (windows and _HOSTS.fullmatch(name))}
+    kept = {name: value for name, value in given.items() if name not in foreign}
     kept.update({name: str(root / "cache" / folder) for name, folder in CACHES.items()})
     kept.update(PYTHONNOUSERSITE="1", PYTHONUTF8="1", HF_HUB_DISABLE_TELEMETRY="1", HF_HUB_DISABLE_SYMLINKS_WARNING="1")
-    kept.setdefault("HF_HUB_OFFLINE", "1")  # nothing is ever fetched during a run
+    kept["HF_HUB_OFFLINE"] = "1"  # nothing is ever fetched during a run; `download` does not go through the hub's library
     if windows:
         kept["PIP_CONFIG_FILE"] = "nul"  # a user's pip.ini is no variable, and this is how pip is told to leave it
     return kept

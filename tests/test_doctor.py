@@ -7,12 +7,13 @@ import os
 import subprocess
 import sys
 from collections.abc import Callable
-from pathlib import Path
+from pathlib import Path, PureWindowsPath
 
 import pytest
 
 from engine import doctor
 from engine.doctor import Card, Finding, Report
+from engine.errors import UserError
 
 OLD_DRIVER = Card("NVIDIA GeForce RTX 3060", "551.23", 12288, (8, 6))
 
@@ -37,7 +38,37 @@ def test_the_user_is_not_named(monkeypatch: pytest.MonkeyPatch) -> None:
     root = Path("/home/wang/我的 lora")
     text = f"{root}/output and /home/wang/x and /media/wang/usb"
     assert doctor.redact(text, root) == "<folder>/output and <home>/x and /media/<user>/usb"
-    assert doctor.redact("wang stays a word elsewhere", root) == "wang stays a word elsewhere"
+    assert doctor.redact("wang stays a word elsewhere, /media/wangs too", root) == "wang stays a word elsewhere, /media/wangs too"
+
+
+@pytest.mark.parametrize("text", ["C:\\Users\\Wang\\lora\\x", "c:/users/wang/lora/x", "'C:\\\\Users\\\\Wang\\\\lora\\\\x'"])
+def test_the_user_is_not_named_on_windows(monkeypatch: pytest.MonkeyPatch, text: str) -> None:
+    monkeypatch.setattr(Path, "home", lambda: PureWindowsPath("C:\\Users\\Wang"))
+    monkeypatch.setattr(getpass, "getuser", lambda: "Wang")
+    assert doctor.redact(text, PureWindowsPath("D:\\lora")).strip("'").startswith("<home>")  # type: ignore[arg-type]
+    assert doctor.redact(text, PureWindowsPath("C:\\Users\\Wang\\lora")).strip("'").startswith("<folder>")  # type: ignore[arg-type]
+    other = doctor.redact("E:\\Wang: not ready, E:\\Wang", PureWindowsPath("D:\\lora"))  # type: ignore[arg-type]
+    assert other == "E:\\<user>: not ready, E:\\<user>"
+
+
+def test_the_report_with_the_proof_is_kept_and_names_nobody(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """`doctor --run`: what is printed is in logs/doctor.txt, without the folder and the home folder that the proof spoke of."""
+    from engine import __main__ as main
+
+    root, home = tmp_path / "我的 lora", tmp_path / "home"
+    report = Report((Finding("python", "3.10"),))
+    monkeypatch.setattr(main, "ROOT", root)
+    monkeypatch.setattr(Path, "home", lambda: home)
+    monkeypatch.setattr(doctor, "report", lambda root: report)
+    monkeypatch.setattr(main, "_proof", lambda: [f"reading {root}/models and {home}/x", "ready: a real training step ran"])
+    assert main._doctor(["--run"]) == 0
+    lines = (root / "logs/doctor.txt").read_text(encoding="utf-8").splitlines()
+    assert lines[0].startswith("portable trainer ")
+    assert lines[-2:] == ["reading <folder>/models and <home>/x", "ready: a real training step ran"]
+    monkeypatch.setattr(main, "_proof", lambda: ["the proof failed: RuntimeError: x"])
+    assert main._doctor(["--run"]) == 1
+    with pytest.raises(UserError, match="takes `--run` or nothing"):
+        main._doctor(["--rnu"])
 
 
 def test_pins_follow_their_markers(tmp_path: Path) -> None:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import os
 import re
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -114,11 +116,28 @@ def test_the_log_names_nobody(tmp_path: Path, capsys: pytest.CaptureFixture[str]
 
 
 def test_the_environment_is_the_folders_own(tmp_path: Path) -> None:
-    host = dict.fromkeys(("PYTHONPATH", "PIP_INDEX_URL", "conda_prefix", "VIRTUAL_ENV", "HF_HOME"), "x") | {"PATH": "p", "https_proxy": "p"}
+    pythons = ("PYTHONPATH", "PIP_INDEX_URL", "conda_prefix", "VIRTUAL_ENV")
+    libraries = (
+        "HF_HUB_CACHE", "HF_TOKEN", "HUGGINGFACE_HUB_CACHE", "TRANSFORMERS_CACHE", "PYTORCH_TRANSFORMERS_CACHE", "DIFFUSERS_CACHE",
+        "PYTORCH_PRETRAINED_BERT_CACHE", "HF_MODULES_CACHE", "ACCELERATE_MIXED_PRECISION", "Accelerate_Use_Cpu",
+    )  # fmt: skip
+    stays = {"PATH": "p", "https_proxy": "p", "HF_ENDPOINT": "p", "CUDA_VISIBLE_DEVICES": "p"}
+    host = dict.fromkeys((*pythons, *libraries, "HF_HOME", "TORCH_HOME", "TRITON_CACHE_DIR"), "x") | stays | {"HF_HUB_OFFLINE": "0"}
     windows = environment.private(tmp_path, host, windows=True)
-    assert windows["PATH"] == "p" and windows["https_proxy"] == "p" and windows["HF_HOME"] == str(tmp_path / "cache" / "huggingface")
-    assert not {"PYTHONPATH", "PIP_INDEX_URL", "conda_prefix", "VIRTUAL_ENV"} & windows.keys()
+    assert [name for name, value in windows.items() if value == "x"] == [] and windows.items() >= stays.items()
     assert (windows["PIP_CONFIG_FILE"], windows["HF_HUB_OFFLINE"]) == ("nul", "1")
-    linux = environment.private(tmp_path, {**host, "HF_HUB_OFFLINE": "0"}, windows=False)
-    assert linux["PIP_INDEX_URL"] == "x" and "PIP_CONFIG_FILE" not in linux and linux["HF_HUB_OFFLINE"] == "0"
-    assert all(Path(windows[name]).is_absolute() for name in environment.CACHES)
+    linux = environment.private(tmp_path, host, windows=False)
+    assert sorted(name for name, value in linux.items() if value == "x") == sorted(pythons)
+    assert linux.items() >= stays.items() and "PIP_CONFIG_FILE" not in linux and linux["HF_HUB_OFFLINE"] == "1"
+    assert all(windows[name] == linux[name] == str(tmp_path / "cache" / folder) for name, folder in environment.CACHES.items())
+
+
+def test_every_cache_of_the_hubs_library_is_in_the_folder(root: Path) -> None:
+    """The library itself, asked in a process with a host's variables, which it reads when it is imported."""
+    code = "from engine import environment; import pathlib; environment.apply(pathlib.Path.cwd())\n"
+    code += "from huggingface_hub import constants as it\n"
+    code += "print(it.HF_HUB_CACHE, it.HF_ASSETS_CACHE, it.HF_XET_CACHE, it.HF_TOKEN_PATH, sep='\\n')"
+    names = ("HF_HUB_CACHE", "HUGGINGFACE_HUB_CACHE", "HF_ASSETS_CACHE", "HF_XET_CACHE", "HF_TOKEN_PATH", "XDG_CACHE_HOME")
+    command = [sys.executable, "-s", "-c", code]
+    answer = subprocess.run(command, cwd=root, env={**os.environ, **dict.fromkeys(names, "/x")}, capture_output=True, text=True, check=True)
+    assert [Path(line).is_relative_to(root / "cache") for line in answer.stdout.splitlines()] == [True] * 4, answer.stdout
