@@ -68,6 +68,7 @@ def _check(arguments: Sequence[str]) -> int:
 
 def _sample(arguments: Sequence[str]) -> int:
     loaded, own = _load(_with_settings_of_lora(arguments), own=("lora", "prompt", "out"))
+    loras, prompts = _some(own, "lora"), _some(own, "prompt")
     from engine.generation.command import run
     from engine.training import device
     from engine.training.console import Reporter
@@ -81,8 +82,8 @@ def _sample(arguments: Sequence[str]) -> int:
             loaded.config,
             device=compute.device,
             dtype=compute.dtype,
-            loras=own.get("lora", ()),
-            prompts=own.get("prompt", ()),
+            loras=loras,
+            prompts=prompts,
             folder=_one(own, "out"),
             say=reporter.say,
         )
@@ -297,6 +298,14 @@ def _one(own: dict[str, tuple[str, ...]], name: str) -> str | None:
     if len(words) != 1:
         raise UserError(f"--{name} takes one value", f"--{name} value")
     return words[0]
+
+
+def _some(own: dict[str, tuple[str, ...]], name: str) -> tuple[str, ...]:
+    """The values of a command's own option that takes any number; written without one, it is a mistake and not left out."""
+    words = own.get(name, ())
+    if name in own and not all(word.strip() for word in words or ("",)):
+        raise UserError(f"`--{name}` has no value", f"give one or more behind it, or leave --{name} away")
+    return words
 
 
 def _print(text: str) -> None:

@@ -117,6 +117,12 @@ def test_all_problems_are_told_at_once() -> None:
     [
         ("--network_dim", "--network_dim: a whole number is missing"),
         ("--output_name", "--output_name: a text is missing"),
+        ("--network_dim=", "--network_dim: a whole number is missing: the value is empty"),
+        ("--learning_rate=", "--learning_rate: a number is missing: the value is empty"),
+        ("--xformers=", "--xformers: true or false is missing: the value is empty"),
+        ("--lr_scheduler=", "--lr_scheduler: the value is empty; known are constant, constant_with_warmup, linear, cosine, "
+         "cosine_with_restarts, polynomial"),
+        ("--save_model_as=", "--save_model_as: the value is empty; it is safetensors"),
         ("--output_name my lora", "--output_name: one value is expected, here are 2 (`my`, `lora`); put a text with spaces between quotes"),
         ("--learning_rate nan", "--learning_rate: `nan` is not a finite number"),
         ("--network_dim 1.5", "--network_dim: `1.5` is not a whole number"),
@@ -164,6 +170,12 @@ def test_mistakes_of_a_file() -> None:
     ]
     Path("b.toml").write_text("seed = \n", encoding="utf-8")
     assert problems("--config", "b.toml") == ["b.toml:1: this is not valid TOML: invalid value. See toml.io for the rules"]
+
+
+def test_an_unreadable_file_is_the_one_mistake() -> None:
+    """It may hold everything that the command needs, so nothing else is said to be missing."""
+    said = problems("--config", "gone.toml", required=("pretrained_model_name_or_path", "train_data_dir"))
+    assert said == ["gone.toml: this file does not exist. Check the path; it counts from the current folder"]
 
 
 def test_values_are_read_leniently_where_their_meaning_is_plain() -> None:

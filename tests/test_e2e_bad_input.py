@@ -220,6 +220,8 @@ def test_commands_and_their_options(refused: Refused) -> None:
     assert "there is no command `trian`\nhint: Did you mean `train`?" in refused("trian")
     assert "`inspect` takes files" in refused("inspect")
     assert "nowhere.safetensors: there is no such file" in refused("inspect", "nowhere.safetensors")
+    for words in (("--lora",), ("--prompt",), ("--lora", "a.safetensors", "--prompt"), ("--lora", "--prompt", "a cat"), ("--lora=",)):
+        assert "has no value\nhint: give one or more behind it" in refused("sample", *words)
     assert "--sheet takes one value" in refused("check", "--train_data_dir", "train_data/demo", "--sheet")
 
 

@@ -69,11 +69,15 @@ class ConfigError(UserError):
 
 @dataclass
 class Findings:
-    """Problems and notices gathered while settings are read. `broken` holds the keys whose values could not be read."""
+    """Problems and notices gathered while settings are read.
+
+    `broken` holds the keys whose values could not be read; `unread` is true where a whole file could not be, which may hold any key.
+    """
 
     problems: list[Problem] = field(default_factory=list)
     notices: list[str] = field(default_factory=list)
     broken: set[str] = field(default_factory=set)
+    unread: bool = False
 
     def problem(self, origin: Origin, key: str, message: str) -> None:
         """Note a problem; the run will not start."""

@@ -75,6 +75,7 @@ def read(source: Source, findings: Findings) -> RunFile:
         values, lines = toml_lines.read_file(source.path)
     except UserError as error:
         note(error, findings)
+        findings.unread = True
         return RunFile()
     return _run_file(source.path, values, lines, findings)
 

@@ -106,7 +106,10 @@ def _one(raw: object, what: str) -> str:
         raise BadValue(f"one value is expected, here are {len(raw)} ({many}); put a text with spaces between quotes")
     if isinstance(raw, dict):
         raise BadValue(f"{what} is expected, here is a table")
-    return show(raw)
+    word = show(raw)
+    if not word.strip() and what != "a text":
+        raise BadValue(f"{what} is missing: the value is empty")
+    return word
 
 
 def show(raw: object) -> str:
@@ -119,11 +122,14 @@ def show(raw: object) -> str:
 
 
 def _choice(value: bool | float | str, choices: tuple[str | int, ...]) -> str | int:
+    """The choice that a value means, in any capitals."""
     for choice in choices:
         if value == choice or (isinstance(value, str) and value.lower() == str(choice).lower()):
             return choice
     known = [str(choice) for choice in choices]
     only = known[0] if len(known) == 1 else "one of " + ", ".join(known)
+    if value == "":
+        raise BadValue(f"the value is empty; it is {only}")
     guess = did_you_mean(value, known) if isinstance(value, str) else ""
     raise BadValue(f"`{show(value)}` is not {only}" + (f". {guess}" if guess else ""))
 
@@ -133,6 +139,8 @@ def _row_name(name: str, rows: Sequence[Row]) -> str:
     if row is not None:
         return row.name
     known = [known for row in rows for known in names(row)]
+    if not name.strip():
+        raise BadValue(f"the value is empty; known are {', '.join(known)}")
     raise BadValue(f"`{name}` is not known. {did_you_mean(name, known) or 'Known: ' + ', '.join(known)}")
 
 
