@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Callable
+from pathlib import Path
 
 import pytest
 import torch
+from runs import config, quiet
 
 from engine.training import memory
+from engine.training import train as training
 
 GB = 2**30
 
@@ -36,3 +40,18 @@ def test_it_is_told_once(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_elsewhere_nothing_is_asked() -> None:
     assert memory.Watch(torch.device("cpu")).look() == ""
+
+
+def test_a_run_looks_while_it_trains_and_tells(
+    tmp_path: Path, micro_sd: Path, pictures: Callable[..., list[Path]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """After each log interval; what it sees is said in the run, which goes on."""
+    looks = iter(["", "the card's memory is full: this run has outgrown it", ""])
+    monkeypatch.setattr(memory.Watch, "look", lambda self: next(looks))
+    pictures(tmp_path / "data" / "1_dot", ((64, 64),))
+    places = ["--pretrained_model_name_or_path", str(micro_sd), "--train_data_dir", str(tmp_path / "data"), "--device", "cpu"]
+    size = ["--resolution", "64", "--min_bucket_reso", "64", "--network_dim", "4", "--max_train_steps", "6", "--log_every_n_steps", "2"]
+    reporter, said = quiet()
+    result = training.train(config(tmp_path, *places, *size), reporter=reporter)
+    assert result.step == 6 and next(looks, "none left") == "none left"
+    assert said.getvalue().count("this run has outgrown it") == 1
