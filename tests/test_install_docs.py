@@ -17,10 +17,13 @@ def pieces(text: str) -> list[str]:
     return [part for part in parts if len(part) >= 10]
 
 
-def messages_of(module: Path) -> Iterator[str]:
-    """What a module's UserErrors say, values as {}: the first argument, or what `message` was set to last."""
+def messages_of(module: Path, function: str = "") -> Iterator[str]:
+    """What the UserErrors of a module, or of one function, say, values as {}: the first argument, or what `message` was set to last."""
+    tree: ast.AST = ast.parse(module.read_text(encoding="utf-8"))
+    if function:
+        (tree,) = (node for node in ast.walk(tree) if isinstance(node, ast.FunctionDef) and node.name == function)
     message: ast.expr | None = None
-    nodes = [node for node in ast.walk(ast.parse(module.read_text(encoding="utf-8"))) if isinstance(node, ast.Assign | ast.Call)]
+    nodes = [node for node in ast.walk(tree) if isinstance(node, ast.Assign | ast.Call)]
     for node in sorted(nodes, key=lambda node: node.lineno):
         if isinstance(node, ast.Assign):
             target = node.targets[0]
@@ -31,14 +34,21 @@ def messages_of(module: Path) -> Iterator[str]:
             yield "".join(str(part.value) if isinstance(part, ast.Constant) else "{}" for part in values)
 
 
+# Messages without words of their own: of one word, pip's (its reasons are walked too), and another message with what was done about it.
+WORDLESS = {"stopped", "{} ({})", "{}; it was removed"}
+
+
 def test_every_last_message_is_explained(root: Path) -> None:
-    text = (root / "docs/windows.md").read_text(encoding="utf-8")
+    text = (root / "docs/windows.md").read_text(encoding="utf-8").partition("## What Install.cmd can end with")[2].partition("\n## ")[0]
     batch = re.findall(r'set "message=(.+)"', (root / "Install.cmd").read_text(encoding="ascii"))
-    python = [message for module in (root / "install").glob("*.py") for message in messages_of(module)]
+    modules = [*(root / "install").glob("*.py"), *(root / f"engine/{name}.py" for name in ("fetch", "downloads", "locks"))]
+    python = [message for module in modules for message in messages_of(module)]
+    written = list(messages_of(root / "engine/files.py", "_write_error"))
     reasons = [reason.meaning for reason in packages._REASONS]
-    assert len(batch) >= 10 and len(python) >= 12 and len(reasons) >= 8
-    said = {message: pieces(message) for message in (*batch, *python, *reasons)}
-    assert [message for message, parts in said.items() if parts and not any(part in text for part in parts)] == []
+    assert len(batch) >= 10 and len(python) >= 20 and len(written) >= 3 and len(reasons) >= 8
+    said = {message: pieces(message) for message in (*batch, *python, *written, *reasons)}
+    assert {message for message in said if message in WORDLESS} == WORDLESS and "| stopped |" in text
+    assert [message for message, parts in said.items() if message not in WORDLESS and not any(part in text for part in parts)] == []
 
 
 def test_the_settings_of_install_cmd_are_explained(root: Path) -> None:
