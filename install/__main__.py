@@ -14,6 +14,7 @@ from pathlib import Path
 from engine import doctor, downloads, environment, fetch, files, locks
 from engine.errors import UserError
 from engine.locks import Pin
+from engine.tools import bundle
 from install import packages, records, shipped, torch_build
 from install.log import Log
 from install.packages import Pip, Source
@@ -176,7 +177,8 @@ class Setup:
     def proof(self, optional: Sequence[Pin]) -> None:
         """Run the engine's own report with its proof; where it fails, once more without what is optional."""
         python = [sys.executable, "-s", "-X", "utf8", "-m"]
-        self.log.run([*python, "recipes.micro_base"], self.environment)  # a clone has no base model yet
+        if not all((self.root / name).is_file() for name in bundle.MODELS):  # a bundle has them
+            self.log.run([*python, "recipes.micro_base"], self.environment)
         command = [*python, "engine", "doctor", "--run"]
         status, _ = self.log.run(command, self.environment)
         if status != 0 and optional:

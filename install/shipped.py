@@ -39,6 +39,10 @@ def update(root: Path) -> Changes | None:
         raise UserError(f"the folder is incomplete: {_few(missing)} missing", hint)
     old = read_manifest(root / EARLIER) or {}
     changes = Changes()
+    wheels = read_manifest(root / MANIFEST, "fetched") or {}
+    if any(name.startswith("wheels/") for name in wheels):  # an offline bundle brings all that it needs: the former's are of no use
+        stale = read_manifest(root / EARLIER, "fetched") or {}
+        old.update({name: digest for name, digest in stale.items() if name not in wheels})
     for name in new:
         if name.startswith(SHIPPED):
             _place(root, name, {new[name], old.get(name, "")}, changes)
@@ -49,10 +53,13 @@ def update(root: Path) -> Changes | None:
     return changes
 
 
-def read_manifest(path: Path) -> dict[str, str] | None:
-    """Path (with slashes) -> SHA-256 of a version's files; None where there is no such manifest. Raises UserError for a damaged one."""
+def read_manifest(path: Path, part: str = "files") -> dict[str, str] | None:
+    """Path (with slashes) -> SHA-256 of a version's files; None where there is no such manifest. Raises UserError for a damaged one.
+
+    `part` is "files" for the product's own, "fetched" for what others made (Python, wheels).
+    """
     try:
-        table = json.loads(path.read_text(encoding="utf-8"))["files"]
+        table = json.loads(path.read_text(encoding="utf-8"))[part]
         return {str(name): str(digest) for name, digest in table.items()}
     except FileNotFoundError:
         return None

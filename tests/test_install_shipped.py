@@ -24,14 +24,15 @@ SECOND = {
 }
 
 
-def unpack(root: Path, content: dict[str, str]) -> None:
+def unpack(root: Path, content: dict[str, str], fetched: dict[str, str] | None = None) -> None:
     """A zip of these files over the folder."""
-    for name, text in content.items():
+    for name, text in {**content, **(fetched or {})}.items():
         (root / name).parent.mkdir(parents=True, exist_ok=True)
         (root / name).write_bytes(text.encode("utf-8-sig"))
-    hashes = {name: hashlib.sha256((root / name).read_bytes()).hexdigest() for name in content}
+    parts = {"files": content, "fetched": fetched or {}}
+    hashes = {part: {name: hashlib.sha256((root / name).read_bytes()).hexdigest() for name in names} for part, names in parts.items()}
     (root / "install").mkdir(exist_ok=True)
-    (root / "manifest.json").write_text(json.dumps({"version": "1", "files": hashes, "fetched": {}}), encoding="utf-8")
+    (root / "manifest.json").write_text(json.dumps({"version": "1", **hashes}), encoding="utf-8")
 
 
 def script(root: Path, name: str) -> str:
@@ -82,6 +83,20 @@ def test_edited_scripts_stay_and_new_variables_are_told(tmp_path: Path) -> None:
     assert changes.kept == {"train.ps1": ["c"]} and script(tmp_path, "train.ps1").startswith("$a = 5")
     assert sorted(changes.left) == ["engine/old/gone.py", "scripts/old.ps1"]
     assert updated(tmp_path).kept == {"train.ps1": ["c"]}
+
+
+def test_the_wheels_of_an_earlier_offline_bundle_go_when_the_new_one_brings_its_own(tmp_path: Path) -> None:
+    wheels = {f"wheels/{name}.whl": name for name in ("old", "edited", "both")}
+    unpack(tmp_path, FIRST, wheels)
+    updated(tmp_path)
+    (tmp_path / "wheels/edited.whl").write_text("mine", encoding="utf-8")
+    (tmp_path / "wheels/own.whl").write_text("mine", encoding="utf-8")
+    unpack(tmp_path, FIRST, {"wheels/both.whl": "both", "wheels/new.whl": "new"})
+    changes = updated(tmp_path)
+    assert (changes.removed, changes.left) == (["wheels/old.whl"], ["wheels/edited.whl"])
+    assert sorted(path.name for path in (tmp_path / "wheels").iterdir()) == ["both.whl", "edited.whl", "new.whl", "own.whl"]
+    unpack(tmp_path, FIRST)  # one without wheels takes none away
+    assert updated(tmp_path).removed == [] and (tmp_path / "wheels/new.whl").exists()
 
 
 def test_interrupted_and_done_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
