@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
+import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -16,7 +18,10 @@ from rig_run import Rig
 def rig() -> Iterator[Rig]:
     """Wine with a Windows 10 prefix, Python's zip and the stand-ins."""
     here = Path(__file__).parent / "rig"
-    made = subprocess.run(["bash", here / "setup"], capture_output=True, text=True, encoding="utf-8", check=False, stdin=subprocess.DEVNULL)
+    made = subprocess.run(
+        ["bash", here / "setup"], env={**os.environ, "PYTHON": sys.executable},
+        capture_output=True, text=True, encoding="utf-8", check=False, stdin=subprocess.DEVNULL,
+    )  # fmt: skip
     assert made.returncode == 0, made.stderr
     rig = Rig(here / "winrun", Path(made.stdout.splitlines()[-1]))
     yield rig
