@@ -308,6 +308,12 @@ def _some(own: dict[str, tuple[str, ...]], name: str) -> tuple[str, ...]:
     return words
 
 
+def _as_called(text: str) -> str:
+    """`text` with its commands as they are typed here, in the product's folder: a PC may have no other `python`, or another."""
+    ours = (name for name in ("python_310/python.exe", ".venv/bin/python") if Path(sys.executable) == ROOT / name)
+    return text.replace("python -m ", f"{Path(next(ours, 'python'))} -m ")
+
+
 def _print(text: str) -> None:
     sys.stdout.write(text if text.endswith("\n") else text + "\n")
 
@@ -320,7 +326,7 @@ def main(arguments: Sequence[str]) -> int:
     handed_over = os.environ.pop(HANDOVER, "")  # so that no process started from here takes it for its own
     environment.apply(ROOT)
     if not arguments or arguments[0] in ("-h", "--help", "help"):
-        _print(_help())
+        _print(_as_called(_help()))
         return 0
     if arguments[0] in ("-V", "--version"):
         _print(f"portable trainer {__version__}")
@@ -336,11 +342,11 @@ def main(arguments: Sequence[str]) -> int:
 
             rest = [*handover.words(handed_over, name), *rest]
         if "-h" in rest or "--help" in rest:
-            _print(_command_help(command))
+            _print(_as_called(_command_help(command)))
             return 0
         return command.run(rest)
     except UserError as error:
-        sys.stderr.write(f"error: {error}\n")
+        sys.stderr.write(f"error: {_as_called(str(error))}\n")
         return 1
     except KeyboardInterrupt:
         sys.stderr.write("stopped; what was cached or saved before is kept\n")

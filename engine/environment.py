@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+import site
 import sys
 from collections.abc import Mapping
 from pathlib import Path
@@ -42,8 +43,10 @@ def private(root: Path, given: Mapping[str, str], *, windows: bool) -> dict[str,
 
 
 def apply(root: Path) -> None:
-    """Make this process's environment private, and that of the programs it starts."""
+    """Make this process's environment private, and that of the programs it starts; on Windows its module path too."""
     wanted = private(root, os.environ, windows=sys.platform == "win32")
     for name in [name for name in os.environ if name not in wanted]:
         del os.environ[name]
     os.environ.update(wanted)
+    if sys.platform == "win32" and site.ENABLE_USER_SITE:  # started without -s: the packages of another Python 3.10 would come first
+        sys.path[:] = [path for path in sys.path if path != site.getusersitepackages()]

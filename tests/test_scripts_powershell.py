@@ -123,7 +123,8 @@ def test_a_twin_calls_its_script_and_passes_the_status_on(path: Path) -> None:
     (call,) = [line for line in lines if "-File" in line]
     assert call == '"%shell%" -NoLogo -NoProfile -ExecutionPolicy Bypass -File "%~dp0%~n0.ps1" %*'
     assert lines[lines.index(call) + 1] == 'set "status=%ERRORLEVEL%"'
-    assert "EnableExtensions DisableDelayedExpansion" in lines[lines.index(call) - 3]  # `!` in a path or argument stays
+    before = lines[: lines.index(call)]
+    assert [line for line in before if "DelayedExpansion" in line] == ["setlocal EnableExtensions DisableDelayedExpansion"]  # `!` stays
     assert "Set-ExecutionPolicy" not in data.decode("ascii")
     assert sum("pause" in line for line in lines) == 1 and lines[-3] == "if defined wait pause"
 

@@ -60,6 +60,23 @@ def test_from_nothing_to_ready_and_again(product: Product, install: Install, sit
     assert is_ready(again) and site.paths() == [] and "installing" not in again[1]
 
 
+def test_the_users_own_packages_stay_out_without_flags(product: Product, install: Install) -> None:
+    """The engine called as documents and messages call it: packages of another Python 3.10 would come first."""
+    assert is_ready(install(cards=""))
+    python = "python_310/python.exe"
+    _, said = product.rig.run(python, "-m", "site", "--user-site", cwd=product.folder)
+    theirs = Path(product.rig.run("winepath", "-u", said.strip(), cwd=product.folder)[1].strip())
+    theirs.mkdir(parents=True, exist_ok=True)
+    broken = theirs / "alpha.py"
+    broken.write_text("raise OSError('of another Python')", encoding="utf-8")
+    try:
+        status, said = product.rig.run(python, "-c", "import alpha", cwd=product.folder)
+        assert status == 1 and "site-packages" in said, said  # so it would have come first
+        assert is_ready(product.rig.run(python, "-m", "engine", "doctor", "--run", cwd=product.folder))
+    finally:
+        broken.unlink()
+
+
 @pytest.mark.parametrize(
     ("path", "after", "resumed"),
     [("/ftp/python.zip", 3_000_000, True), (TORCH, 300_000, True), ("/files/beta-2.0-py3-none-any.whl", 16_384, False)],

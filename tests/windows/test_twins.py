@@ -24,6 +24,7 @@ def test_a_twin_calls_its_script(root: Path, rig: Rig, tmp_path: Path, name: str
     folder = tmp_path / "我的 lora (1) & co's ^! [x]" / "scripts"
     folder.mkdir(parents=True)
     shutil.copy(root / "scripts" / name, folder)
+    shutil.copy(root / "scripts" / name.replace(".cmd", ".ps1"), folder)
     record = tmp_path / "record"
     words, variables = rig.clicked(folder / name, '--network_dim 8 --output_name "a b"')
     answer = rig.run(*words, cwd=Path("/"), STANDIN_RECORD=str(record), STANDIN_STATUS=str(status), **variables)
@@ -32,3 +33,14 @@ def test_a_twin_calls_its_script(root: Path, rig: Rig, tmp_path: Path, name: str
     script = rig.path(folder / name.replace(".cmd", ".ps1"))
     flags = ["-NoLogo", "-NoProfile", "-ExecutionPolicy", "Bypass", "-File"]
     assert arguments == [*flags, script, "--network_dim", "8", "--output_name", "a b"]
+
+
+def test_a_twin_without_its_script_tells_to_install_first(root: Path, rig: Rig, tmp_path: Path) -> None:
+    """As in a zip that was unpacked and not installed: there the scripts lie in scripts/shipped."""
+    folder = tmp_path / "my (1) & lora" / "scripts"
+    folder.mkdir(parents=True)
+    shutil.copy(root / "scripts/train.cmd", folder)
+    words, variables = rig.clicked(folder / "train.cmd")
+    record = tmp_path / "record"
+    status, said = rig.run(*words, cwd=Path("/"), STANDIN_RECORD=str(record), **variables)
+    assert status == 1 and "hint: double-click Install.cmd" in said and not record.exists()

@@ -1,7 +1,9 @@
-"""Commands that compute for hours keep the machine awake, from their first moment to their end, however that comes."""
+"""What `python -m engine` does around its commands: the machine is kept awake, and commands are told as they are typed here."""
 
 from __future__ import annotations
 
+import sys
+from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
@@ -14,7 +16,7 @@ BUSY, DONE = 0x80000001, 0x80000000  # Windows' states; tests/windows/test_awake
 
 @pytest.fixture
 def states(monkeypatch: pytest.MonkeyPatch) -> list[int]:
-    """What Windows is told, in order."""
+    """What Windows is told while commands that compute for hours run, in order."""
     told: list[int] = []
     monkeypatch.setattr(awake, "_ask_for", told.append)
     monkeypatch.setattr(main, "_load", lambda *_, **__: (SimpleNamespace(config=None, notices=()), {}))
@@ -40,3 +42,20 @@ def test_a_long_command_keeps_the_machine_awake(states: list[int], monkeypatch: 
     with pytest.raises(RuntimeError):
         row.run(())
     assert states == [BUSY, DONE] * 2
+
+
+@pytest.mark.parametrize(
+    ("python", "typed"),
+    [(name, Path(name)) for name in ("python_310/python.exe", ".venv/bin/python")] + [("/usr/bin/python3", "python")],
+)
+def test_a_message_names_the_python_that_is_here(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], python: str, typed: object
+) -> None:
+    """A PC may have no `python`, or another: what a message says to type can be typed, in the product's folder."""
+    monkeypatch.setattr(main, "ROOT", tmp_path)
+    monkeypatch.setattr(main.environment, "apply", lambda root: None)
+    monkeypatch.setattr(sys, "executable", str(tmp_path / python))
+    assert main.main(["inspect"]) == 1
+    assert f"hint: {typed} -m engine inspect" in capsys.readouterr().err
+    assert main.main(["--help"]) == 0
+    assert f"\n{typed} -m engine <command>" in capsys.readouterr().out
