@@ -105,6 +105,15 @@ def test_nothing_imports_upward_or_sideways() -> None:
     assert not found, "\n".join(found)
 
 
+def test_the_document_has_the_same_table() -> None:
+    text = (ENGINE.parent / "docs/decisions.md").read_text(encoding="utf-8")
+    lines = text.partition("```\n")[2].partition("```")[0].splitlines()
+    begins = [at for at, line in enumerate(lines) if line.startswith("level ")] + [len(lines)]
+    told = [frozenset(word for line in lines[begin:end] for word in re.split(r" {4}", line[10:])[0].split())
+            for begin, end in zip(begins, begins[1:], strict=False)]  # fmt: skip
+    assert told[::-1] == list(LEVELS)
+
+
 def test_level_0_has_no_cycle() -> None:
     waits_for = {
         room: {room_of(name) for name, _ in imports(ast.parse((ENGINE / f"{room}.py").read_text(encoding="utf-8")), f"engine.{room}", False)
