@@ -20,8 +20,6 @@ from install.log import Log
 from install.packages import Pip, Source
 
 ROOT = Path(__file__).resolve().parent.parent
-DEEPEST = 150  # characters of the longest path that an installation holds, below the product's folder; a test holds it
-LONGEST_ROOT = 259 - 1 - DEEPEST  # Windows' own limit for a whole path is 259
 NEEDED = 10 << 30  # bytes: torch's wheel twice, unpacked, and room to work
 _DISK_FULL = 112  # Windows' own number for it
 _AGAIN = "run Install.cmd again; if it stays the same, put logs\\install.log into a bug report"
@@ -194,8 +192,8 @@ class Setup:
 
 def require_place(root: Path, needed: int) -> None:
     """Refuse a folder in which the installation cannot end well. Raises UserError."""
-    if len(str(root)) > LONGEST_ROOT:
-        message = f"the path of this folder has {len(str(root))} characters, and {LONGEST_ROOT} is the most that works"
+    if len(str(root)) > doctor.LONGEST_PATH:
+        message = f"the path of this folder has {len(str(root))} characters, and {doctor.LONGEST_PATH} is the most that works"
         raise UserError(message, "move the folder to a shorter path, such as D:\\lora, and run Install.cmd there")
     free = shutil.disk_usage(root).free
     if free < needed:

@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
-from engine import __version__, downloads, fetch, files, locks
+from engine import __version__, doctor, downloads, fetch, files, locks
 from engine.downloads import Download
 from engine.errors import UserError
 from engine.locks import Pin
@@ -21,7 +21,6 @@ from engine.locks import Pin
 BUILDS = ("cu130", "cu126", "cpu")
 MANIFEST = "manifest.json"
 MODELS = ("models/micro/micro-sd.safetensors", "models/micro/micro-sdxl.safetensors")
-DEEPEST = 150  # characters below the folder, so that Explorer can unpack it anywhere sensible
 _NOT_SHIPPED = re.compile(r"\.git.*|\.ci/.*")
 _FRONT = re.compile(r"scripts/[^/]+\.ps1")
 _SHIPPED = "scripts/shipped/"
@@ -43,9 +42,9 @@ def make(root: Path, out: Path, table: Mapping[str, Download], builds: Sequence[
     fetched = {f"python_310/{table['python'].file}": _python(root, table["python"], say)}
     if builds:
         fetched.update({f"wheels/{path.name}": path for path in _wheels(root, table, builds, say)})
-    long = [name for name in (*members, *fetched) if len(name) > DEEPEST]
+    long = [name for name in (*members, *fetched) if len(name) > doctor.DEEPEST]
     if long:
-        raise UserError(f"this path has over {DEEPEST} characters", "shorten it", where=long[0])
+        raise UserError(f"this path has over {doctor.DEEPEST} characters", "shorten it", where=long[0])
     say(f"{len(members) + len(fetched)} files")
     hashes = {name: files.sha256(path) for name, path in sorted({**members, **fetched}.items())}
     manifest = {

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import dataclasses
+import hashlib
+import json
 import mmap
 import os
 import shutil
 import subprocess
+import zipfile
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -58,10 +61,26 @@ def product(root: Path, rig: Rig, micro_sd: Path, micro_sdxl: Path, tmp_path_fac
     text = (stage / downloads.TABLE).read_text(encoding="utf-8").replace(table["python"].sha256, python.sha256)
     (stage / downloads.TABLE).write_text(text, encoding="utf-8")
     subprocess.run("git init -q && git add -A", shell=True, cwd=stage, check=True)
-    folder = bundle.make(stage, place / "我的 工具" / "my lora", {**table, "python": python}, ("cpu",), lambda text: None)
+    table["python"] = python
+    folder = bundle.make(stage, place / "我的 工具" / "my lora", table, ("cpu",), lambda text: None)
+    for source, name in ((stage, "of the clone.zip"), (folder, "of the bundle.zip")):
+        bundle.make(source, place / name, table, (), lambda text: None)
     shutil.rmtree(stage)
     yield folder
     shutil.rmtree(place)
+
+
+def test_the_bundle_repeats_to_the_byte_from_a_clone_and_from_itself(product: Path) -> None:
+    clone, own = (product.parent.parent / f"of the {name}.zip" for name in ("clone", "bundle"))
+    assert files.sha256(clone) == files.sha256(own)
+    with zipfile.ZipFile(clone) as archive:
+        names = archive.namelist()
+        manifest = json.loads(archive.read("manifest.json"))
+        listed = {**manifest["files"], **manifest["fetched"]}
+        assert {name: hashlib.sha256(archive.read(name)).hexdigest() for name in names if name != "manifest.json"} == listed
+    users = [name for name in names if name.startswith(("models/", "train_data/", "output/", "cache/", "logs/", "wheels/", "dist/"))]
+    others = {name for name in users if not name.startswith(("models/micro/", "train_data/demo/"))}
+    assert others <= {"models/README.md", "output/.gitkeep"} and {name.split("/")[0] for name in users} >= {"models", "train_data"}
 
 
 def install(rig: Rig, folder: Path) -> str:
@@ -95,7 +114,7 @@ def test_it_installs_offline_by_the_locks(installed: Path) -> None:
 
 def test_no_path_is_too_deep_for_explorer(installed: Path) -> None:
     deepest = max((path.relative_to(installed).as_posix() for path in installed.rglob("*")), key=len)
-    assert len(deepest) <= 150, deepest
+    assert len(deepest) <= doctor.DEEPEST, deepest
 
 
 def test_no_library_is_missing_on_a_fresh_windows(installed: Path) -> None:
