@@ -49,6 +49,9 @@ if not exist logs\writable.txt (
 del /q logs\writable.txt
 >>logs\install.log echo %DATE% %TIME%  Install.cmd
 
+echo Setting everything up in this folder. What is missing is downloaded, up to 3 GB, which takes 10 minutes to an hour.
+echo You may interrupt it at any moment: run it again, and it goes on.
+echo.
 echo [1/6] Python
 set "python_file=" & set "python_base=" & set "python_path=" & set "python_sha256=" & set "nuget_sha256="
 set "in_python=" & set "in_nuget="

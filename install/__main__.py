@@ -79,8 +79,8 @@ class Setup:
         optional = self.optional(choice.build)
         say("[6/6] the proof: a few real training steps")
         self.proof(optional)
-        for folder in (self.downloads, self.root / "cache" / "pip"):
-            shutil.rmtree(folder, ignore_errors=True)
+        for name in ("downloads", "pip", "tmp"):
+            shutil.rmtree(self.root / "cache" / name, ignore_errors=True)
 
     def update(self) -> None:
         """Front scripts, and what an earlier version left."""

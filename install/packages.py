@@ -78,7 +78,9 @@ class Pip:
 
     def __init__(self, root: Path, environment: Mapping[str, str], source: Source, log: Log) -> None:
         self._root = root
-        self._environment = {**environment, "PIP_CONFIG_FILE": os.devnull}
+        self._temporary = root / "cache" / "tmp"  # pip unpacks there: the user's own may be on a drive that is full
+        places = dict.fromkeys(("TEMP", "TMP", "TMPDIR"), str(self._temporary))
+        self._environment = {**environment, **places, "PIP_CONFIG_FILE": os.devnull}
         self._source = source
         self._log = log
 
@@ -117,6 +119,7 @@ class Pip:
         cache = ["--cache-dir", str(self._source.cache)] if self._source.cache else ["--no-cache-dir"]
         quiet = ["--progress-bar", "off"] if command in ("install", "download") else []
         line = [sys.executable, "-s", "-X", "utf8", "-m", "pip", *general, *cache, command, *quiet, *words]
+        self._temporary.mkdir(parents=True, exist_ok=True)
         status, said = self._log.run(line, self._environment)
         if status != 0:
             raise explain(command, said)

@@ -73,6 +73,7 @@ def test_what_pip_is_asked(tmp_path: Path, log: Recorder) -> None:
     assert "--require-hashes" in told and "--isolated" in told and "--no-index" not in told
     assert "--index-url http://m/simple --proxy http://p" in told
     assert log.environment["PIP_CONFIG_FILE"] == os.devnull  # type: ignore[attr-defined]
+    assert {log.environment[name] for name in ("TEMP", "TMP")} == {str(tmp_path / "cache" / "tmp")}  # type: ignore[attr-defined]
     assert not re.search(r"https?://", asked(tmp_path, log)), "pip knows its own index"
     (tmp_path / "wheels").mkdir()
     assert "--find-links" in asked(tmp_path, log) and "--no-index" not in asked(tmp_path, log)

@@ -54,7 +54,7 @@ def test_from_nothing_to_ready_and_again(product: Product, install: Install, sit
     assert not [name for name in files if "Scripts" in name or name.endswith("direct_url.json")]
     licences = (installed["torch"].info / "licenses/ALL.txt").read_text(encoding="utf-8")
     assert "third_party/a_folder_name" in licences and "Licence of a part." in licences
-    assert not (product.folder / "cache/downloads").exists()
+    assert [path.name for path in (product.folder / "cache").iterdir() if path.name in ("downloads", "pip", "tmp")] == []
     for log in ("doctor.txt", "install.log"):
         assert product.folder.name not in (product.folder / "logs" / log).read_text(encoding="utf-8")
     again = install()
