@@ -64,3 +64,22 @@ def test_python_finds_what_it_needs(root: Path) -> None:
     assert lines[:4] == ["python310.zip", "Lib", "DLLs", "."] and "import site" in lines and ".." in lines
     assert f"..\\install\\{downloads.read(root)['pip'].file}" in lines
     assert not [line for line in lines if re.match(r"[A-Za-z]:|[\\/]", line)], "relative lines only"
+
+
+NAMED_ONLY = {"127.0.0.1", "git-lfs", "github.com"}  # an example, the mark of a pointer file, and a name that model files carry
+
+
+def test_what_may_be_downloaded_stands_in_the_table(root: Path) -> None:
+    """No address in the code, and no row without a hash or somebody who publishes one."""
+    table = downloads.read(root)
+    unchecked = [row.name for row in table.values() if not re.fullmatch("[0-9a-f]{64}", row.sha256)]
+    assert unchecked == ["hub"]  # whose own lists have the hash of each file
+    assert [row.name for row in table.values() if row.index] == ["torch-cu130", "torch-cu126"]
+    code = [path for folder in ("engine", "install", "recipes", "scripts") for path in (root / folder).rglob("*")]
+    hosts = {
+        host
+        for path in [root / "Install.cmd", *code]
+        if path.suffix in (".py", ".ps1", ".cmd", ".sh")
+        for host in re.findall(r"https?://(\w[\w.-]*)", path.read_text(encoding="utf-8"))
+    }
+    assert hosts <= NAMED_ONLY, hosts - NAMED_ONLY
