@@ -7,7 +7,8 @@ import re
 from collections.abc import Iterator
 from pathlib import Path
 
-from engine import downloads
+from engine import doctor, downloads
+from install import __main__ as install
 from install import packages
 
 
@@ -57,6 +58,13 @@ def test_the_settings_of_install_cmd_are_explained(root: Path) -> None:
     text = (root / "docs/windows.md").read_text(encoding="utf-8")
     assert names == ["torch_build", "proxy", "pip_mirror", "torch_mirror", "python_mirror"]
     assert [name for name in names if f"| `{name}` |" not in text or not re.search(rf"^rem {name} ", head, re.MULTILINE)] == []
+
+
+def test_the_figures_are_those_of_the_code(root: Path) -> None:
+    text = (root / "docs/windows.md").read_text(encoding="utf-8")
+    said = (f"may have {doctor.LONGEST_PATH} characters at most", f"{install.NEEDED >> 30} GB must be free")
+    drivers = (f"driver of {doctor.CUDA_13_DRIVER} or newer", f"from {doctor.CUDA_12_DRIVER} on")
+    assert [figure for figure in (*said, *drivers) if figure not in text] == []
 
 
 def test_python_finds_what_it_needs(root: Path) -> None:
