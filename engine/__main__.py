@@ -314,6 +314,15 @@ def _as_called(text: str) -> str:
     return text.replace("python -m ", f"{Path(next(ours, 'python'))} -m ")
 
 
+def _places(handed_over: str, message: str) -> list[str]:
+    """Where the front script that called sets what the message speaks of."""
+    from engine.config import handover
+
+    with contextlib.suppress(UserError):  # a hand-over that cannot be read is what the message is about
+        return handover.places(handed_over, message) if handed_over else []
+    return []
+
+
 def _print(text: str) -> None:
     sys.stdout.write(text if text.endswith("\n") else text + "\n")
 
@@ -347,6 +356,7 @@ def main(arguments: Sequence[str]) -> int:
         return command.run(rest)
     except UserError as error:
         sys.stderr.write(f"error: {_as_called(str(error))}\n")
+        sys.stderr.writelines(f"{line}\n" for line in _places(handed_over, str(error)))
         return 1
     except KeyboardInterrupt:
         sys.stderr.write("stopped; what was cached or saved before is kept\n")

@@ -291,6 +291,14 @@ def test_a_swallowed_quote_is_explained() -> None:
     assert "a backslash before a closing quote" in caught.value.hint
 
 
+def test_a_message_about_a_setting_is_led_to_its_line() -> None:
+    text = handed("# a\n$pretrained_model = 'x'\n\n$train_data_dir = 'y'\n", {"pretrained_model": "x", "train_data_dir": "y", "lr": 1})
+    assert handover.places(text, "pretrained_model_name_or_path = x: there is no such file") == ["it is set in train.ps1:2  $pretrained_model"]
+    assert handover.places(text, "train_data_dir = y: no pictures") == ["it is set in train.ps1:4  $train_data_dir"]
+    assert handover.places(text, "1 problem\n  train.ps1:4  $train_data_dir: no pictures") == []
+    assert handover.places(text, "the disk is full; learning_rate is not") == []  # no line of the script sets that
+
+
 def test_lines_are_found_in_the_text() -> None:
     script = "$a =\n$b = 2\n<# $c = 3 #>\n[int] $e = 5; $f = \"$e # x\" # $g\n$h = @('$i',\n  $f)\n${j} += 1 # it's\n$k = 'x'\n"
     text = ScriptText(script.encode("utf-8"))
@@ -315,3 +323,5 @@ def test_the_exit_status_and_the_messages(root: Path, folder: Path) -> None:
     assert right.returncode == 0 and (folder / "a b.html").is_file(), right.stderr
     wrong = run(places | {"batch_size": "two"})
     assert wrong.returncode == 1 and "check.ps1:4  $batch_size: `two` is not a whole number" in wrong.stderr
+    gone = run(places | {"train_data_dir": "no/such folder"})
+    assert gone.returncode == 1 and gone.stderr.endswith("\nit is set in check.ps1:1  $train_data_dir\n"), gone.stderr

@@ -83,6 +83,16 @@ def sources(text: str) -> tuple[Source, ...]:
     return (*found, *reader.files)
 
 
+def places(text: str, message: str) -> list[str]:
+    """Where a script sets what a message speaks of by the setting's name: lines for under it, none where it names its places itself."""
+    script = _read(text)
+    if f"{script.name}:" in message:
+        return []
+    keys = ((name, (BY_NAME.get(name.lower()) or Variable(name, key=name.lower())).key) for name in script.variables)
+    named = [name for name, key in keys if key and re.search(rf"(?<![\w.]){re.escape(key)}(?!\w)", message)]
+    return [f"it is set in {script.origin(name)}  ${name}" for name in named if script.origin(name).line]
+
+
 def _read(text: str) -> Script:
     """The hand-over taken apart. Raises UserError where it is none."""
     try:
