@@ -293,7 +293,7 @@ def test_a_swallowed_quote_is_explained() -> None:
 
 def test_a_message_about_a_setting_is_led_to_its_line() -> None:
     text = handed("# a\n$pretrained_model = 'x'\n\n$train_data_dir = 'y'\n", {"pretrained_model": "x", "train_data_dir": "y", "lr": 1})
-    assert handover.places(text, "pretrained_model_name_or_path = x: there is no such file") == ["it is set in train.ps1:2  $pretrained_model"]
+    assert handover.places(text, "pretrained_model_name_or_path = x: no such file") == ["it is set in train.ps1:2  $pretrained_model"]
     assert handover.places(text, "train_data_dir = y: no pictures") == ["it is set in train.ps1:4  $train_data_dir"]
     assert handover.places(text, "1 problem\n  train.ps1:4  $train_data_dir: no pictures") == []
     assert handover.places(text, "the disk is full; learning_rate is not") == []  # no line of the script sets that
