@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from engine import doctor, downloads, environment, fetch, files, locks
+from engine.awake import kept_awake
 from engine.errors import UserError
 from engine.locks import Pin
 from engine.tools import bundle
@@ -210,7 +211,8 @@ def main(arguments: Sequence[str] | None = None, root: Path = ROOT) -> int:
     log = Log(root / "logs" / "install.log", root)
     site = Path(sys.prefix) / "Lib" / "site-packages"
     try:
-        Setup(root, site, options, log).run()
+        with kept_awake():  # a PC that falls asleep over a download of gigabytes seems to have stopped
+            Setup(root, site, options, log).run()
     except (UserError, OSError, KeyboardInterrupt) as error:
         told = explain(error)
         log.say(f"\nnot ready: {told.where + ': ' if told.where else ''}{told.message}")

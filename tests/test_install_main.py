@@ -38,8 +38,11 @@ def test_a_file_in_use_is_told(tmp_path: Path) -> None:
 
 
 def test_a_success_says_what_comes_next(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
-    monkeypatch.setattr(Setup, "run", lambda self: None)
+    awake: list[int] = []
+    monkeypatch.setattr("engine.awake._ask_for", awake.append)
+    monkeypatch.setattr(Setup, "run", lambda self: awake.append(0))
     assert install.main([], tmp_path) == 0
+    assert len(awake) == 3 and awake[1] == 0  # asked to stay awake, worked, let go
     assert "scripts\\train.cmd" in capsys.readouterr().out
 
 
