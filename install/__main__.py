@@ -120,7 +120,7 @@ class Setup:
             return
         for pin, fault in wrong:
             self.log.note(f"{pin.name} {pin.version}: {fault}")
-        self.log.say(f"      installing {len(wrong)}")
+        self.log.say(f"      installing {len(wrong)} packages; this takes a few minutes")
         self.pip.install([pin for pin, _ in wrong])
 
     def torch(self, build: str, pin: Pin) -> None:
