@@ -234,7 +234,7 @@ VALUES_NOT_YET: dict[str, str] = {
 # What to say besides of such a value, by key and the value in small letters.
 _D_ADAPTATION = (
     "Prodigy is its successor. Both find the rate themselves and want lr, unet_lr and text_encoder_lr to be 1 and the schedule constant, "
-    "which lora-scripts-windows set without a word"
+    "which lora-scripts-windows set without a word, with the optimizer_args weight_decay=0.01 and betas=0.9,0.99"
 )
 VALUES_ADVICE: dict[str, dict[str, str]] = {
     "optimizer_type": {name.lower(): _D_ADAPTATION for name in VALUES_NOT_YET["optimizer_type"].split() if name.startswith("DAdapt")},
