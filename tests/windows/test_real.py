@@ -162,12 +162,13 @@ def test_it_trains_moves_and_trains_the_same(rig: Rig, installed: Path) -> None:
     shutil.copytree(installed / "train_data/demo", installed / PICTURES, ignore=shutil.ignore_patterns("*.md"))
     first = train(rig, installed, "甲")
     rig.kill()
-    shutil.rmtree(installed / "cache")
+    cached = {path.name for path in all_files(installed / "cache/latents")}
     moved = installed.parent.parent / "D" / "moved & renamed (2)"
     moved.parent.mkdir()
     installed.rename(moved)
     try:
         assert train(rig, moved, "乙") == first
+        assert {path.name for path in all_files(moved / "cache/latents")} == cached != set()  # carried along, and still good
         said = install(rig, moved)
         assert "installing" not in said
         told = (moved / "logs/doctor.txt").read_text(encoding="utf-8")
