@@ -19,7 +19,6 @@ from engine.locks import Pin
 
 PYTHON, SYSTEM = (3, 10), "win32"
 FOLDER = Path("cache/windows-wheels")
-TARGET = ("--platform", "win_amd64", "--python-version", "3.10", "--implementation", "cp", "--only-binary", ":all:")
 _HEAD = """\
 # {what}: exact versions for Python 3.10 on Windows (win_amd64), each with the SHA-256 of its wheel.
 # Made by `python -m recipes.lock_windows` from {source}; do not edit.
@@ -51,7 +50,7 @@ def download(pins: dict[str, str], folder: Path) -> None:
     folder.mkdir(parents=True, exist_ok=True)
     missing = [f"{name}=={version}" for name, version in pins.items() if locks.find_wheel(folder, Pin(name, version)) is None]
     if missing:
-        command = [sys.executable, "-m", "pip", "download", "--quiet", "--disable-pip-version-check", "--no-deps", *TARGET]
+        command = [sys.executable, "-m", "pip", "download", "--quiet", "--disable-pip-version-check", "--no-deps", *locks.TARGET]
         subprocess.run([*command, "--dest", str(folder), *missing], check=True)
 
 

@@ -25,7 +25,6 @@ _NOT_SHIPPED = re.compile(r"\.git.*|\.ci/.*")
 _FRONT = re.compile(r"scripts/[^/]+\.ps1")
 _SHIPPED = "scripts/shipped/"
 _DATE = (1980, 1, 1, 0, 0, 0)  # a zip's zero
-_TARGET = ("--platform", "win_amd64", "--python-version", "3.10", "--implementation", "cp", "--only-binary", ":all:")
 Say = Callable[[str], None]
 
 
@@ -117,7 +116,7 @@ def _download(pins: Sequence[Pin], root: Path, folder: Path) -> None:
         return
     lock = root / "cache" / "missing.lock"
     files.write_text(lock, "".join(f"{pin.line}\n" for pin in missing))
-    command = [sys.executable, "-s", "-m", "pip", "download", "--disable-pip-version-check", "--no-deps", "--require-hashes", *_TARGET]
+    command = [sys.executable, "-s", "-m", "pip", "download", "--disable-pip-version-check", "--no-deps", "--require-hashes", *locks.TARGET]
     status = subprocess.run([*command, "--dest", str(folder), "-r", str(lock)], check=False, stdin=subprocess.DEVNULL).returncode
     lock.unlink()
     if status:
