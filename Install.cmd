@@ -96,6 +96,11 @@ set "message="
 if not defined archive call :download
 if defined message goto not_ready
 call :hash "%archive%"
+if not defined hash (
+    set "message=%archive% cannot be read: another program, such as the antivirus, holds it."
+    set "next=wait a minute, and run Install.cmd again"
+    goto not_ready
+)
 if /i not "%hash%"=="%wanted%" (
     set "message=%archive% is not the right file: its SHA-256 is %hash%, and %wanted% was expected."
     set "next=delete that file, and run Install.cmd again"
@@ -158,6 +163,11 @@ set "archive=python_310\%python_file%"
 set "curl_status=%errorlevel%"
 if not exist "%archive%.part" goto download_failed
 call :hash "%archive%.part"
+if not defined hash (
+    set "message=%archive%.part cannot be read: another program, such as the antivirus, holds it."
+    set "next=wait a minute, and run Install.cmd again"
+    exit /b 1
+)
 if /i "%hash%"=="%wanted%" (
     move /y "%archive%.part" "%archive%" >nul
     exit /b 0
@@ -191,12 +201,17 @@ rem A list with a server for each protocol is left to the variable at the top.
 if not "%proxy_server:;=%"=="%proxy_server%" set "proxy_option="
 exit /b 0
 
-:hash  the SHA-256 of a file, into hash
+:hash  the SHA-256 of a file, into hash; empty where it cannot be read within some seconds: an antivirus holds fresh files
 set "hash="
+set "tries=0"
+:hash_again
 for /f "skip=1 delims=" %%h in ('%tools%\certutil.exe -hashfile "%~1" SHA256 2^>nul') do if not defined hash set "hash=%%h"
 if defined hash set "hash=%hash: =%"
-if not defined hash set "hash=unknown"
-exit /b 0
+if defined hash exit /b 0
+set /a tries+=1
+if %tries% geq 5 exit /b 0
+"%tools%\ping.exe" -n 3 127.0.0.1 >nul
+goto hash_again
 
 :was_it_clicked  Explorer calls  cmd.exe /c ""<this file>" "  and the window closes when this file ends
 setlocal EnableDelayedExpansion

@@ -134,6 +134,17 @@ def test_a_python_that_arrives_changed(product: Product, install: Install, site:
     assert is_ready(install())
 
 
+def test_a_file_that_an_antivirus_holds(product: Product, install: Install, tmp_path: Path) -> None:
+    busy = tmp_path / "busy"
+    busy.write_bytes(b"xx")
+    assert is_ready(install(STANDIN_BUSY=product.rig.path(busy), cards="")) and busy.read_bytes() == b""
+    (product.folder / "python_310/unpacked.txt").unlink()
+    busy.write_bytes(b"x" * 99)
+    assert is_told(install(STANDIN_BUSY=product.rig.path(busy)), "cannot be read: another program", "wait a minute")
+    busy.write_bytes(b"")
+    assert is_ready(install(STANDIN_BUSY=product.rig.path(busy), cards=""))
+
+
 def test_a_torch_that_arrives_changed(product: Product, install: Install, site: Site) -> None:
     site.files[TORCH] = product.torch[:-1] + b"x"
     assert is_told(install(), "the publisher's index has no such file; it was removed", "run again")
