@@ -15,7 +15,6 @@ from engine import doctor, downloads, environment, fetch, files, locks
 from engine.awake import kept_awake
 from engine.errors import UserError
 from engine.locks import Pin
-from engine.tools import bundle
 from install import packages, records, shipped, torch_build
 from install.log import Log
 from install.packages import Pip, Source
@@ -175,10 +174,7 @@ class Setup:
 
     def proof(self, optional: Sequence[Pin]) -> None:
         """Run the engine's own report with its proof; where it fails, once more without what is optional."""
-        python = [sys.executable, "-s", "-X", "utf8", "-m"]
-        if not all((self.root / name).is_file() for name in bundle.MODELS):  # a bundle has them
-            self.log.run([*python, "recipes.micro_base"], self.environment)
-        command = [*python, "engine", "doctor", "--run"]
+        command = [sys.executable, "-s", "-X", "utf8", "-m", "engine", "doctor", "--run"]
         status, _ = self.log.run(command, self.environment)
         if status != 0 and optional:
             self.log.say(f"      once more without {', '.join(pin.name for pin in optional)}")

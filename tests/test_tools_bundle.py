@@ -106,7 +106,7 @@ def test_nothing_real_knows_where_it_was_made(root: Path, monkeypatch: pytest.Mo
 @pytest.mark.parametrize(
     ("prepare", "words"),
     [
-        (lambda clone: (clone / "models/micro/micro-sd.safetensors").unlink(), "python -m recipes.micro_base"),
+        (lambda clone: (clone / "models/micro/micro-sd.safetensors").unlink(), "the built-in base model is not there"),
         (lambda clone: shutil.rmtree(clone / ".git"), "neither a clone nor an unpacked bundle"),
         (lambda clone: (clone.parent / "a.zip").touch(), "there already"),
         (lambda clone: (clone / "python_310/python.zip").write_bytes(b"other"), "not the right file"),

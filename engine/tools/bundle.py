@@ -70,7 +70,7 @@ def _members(root: Path) -> dict[str, str]:
             raise UserError("this folder is neither a clone nor an unpacked bundle", "run this in one", where=str(root)) from error
     lacking = [name for name in MODELS if not (root / name).is_file()]
     if lacking:
-        raise UserError("the built-in base model is not there", "python -m recipes.micro_base makes it", where=lacking[0])
+        raise UserError("the built-in base model is not there", "clone or unpack this folder again", where=lacking[0])
     kept = [name for name in (*names, *MODELS) if not _NOT_SHIPPED.fullmatch(name) and (root / name).is_file()]
     return {(_SHIPPED + name.removeprefix("scripts/") if _FRONT.fullmatch(name) else name): name for name in kept}
 

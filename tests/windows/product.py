@@ -43,7 +43,7 @@ prove = lambda config, say: "a real training step ran on a stand-in"
 LICENCE = "torch-VERSION.dist-info/licenses/" + "third_party/a_folder_name/" * 5 + "LICENSE.txt"
 
 
-PARTS = ("Install.cmd", "install", "engine", "python_310", "recipes")
+PARTS = ("Install.cmd", "install", "engine", "python_310")
 
 
 def wheel(name: str, version: str, modules: dict[str, bytes], more: dict[str, bytes] | None = None, metadata: str = "") -> bytes:
@@ -102,8 +102,6 @@ class Product:
             target.parent.mkdir(parents=True, exist_ok=True)
             shutil.copyfile(root / name, target)
         (self.folder / "engine/training/proof.py").write_text(PROOF, encoding="utf-8")
-        micro = "import sys\nsys.exit(0)\n"
-        (self.folder / "recipes/micro_base/__main__.py").write_text(micro, encoding="utf-8")
 
     def _tomli(self) -> bytes:
         """tomli under its own name, from pip's copy of it."""
