@@ -12,7 +12,7 @@ goto ended
 
 :not_installed
 echo error: %~n0.ps1 is not in its place yet.
-echo hint: double-click Install.cmd in the folder above first; it sets everything up and puts the scripts in place.
+echo hint: double-click Install.cmd in the folder above first, which puts it there; inside a zip choose Extract All before that.
 
 :ended
 if defined ENGINE_NO_PAUSE exit /b %status%
