@@ -7,10 +7,10 @@ from pathlib import Path
 import torch
 from torch import nn
 
+from benchmarks.weights import tensor
 from engine import models
 from engine.models import blueprint, networks
 from engine.models.specs import ClipSpec, Spec, UnetSpec, VaeSpec
-from recipes.micro_base.weights import tensor
 
 _CLIP_L = ClipSpec(width=768, layers=12, heads=12, mlp=3072, activation="quick_gelu")
 

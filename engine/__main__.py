@@ -247,7 +247,7 @@ class Command:
     own: tuple[tuple[str, str], ...] = ()  # as written, and what each does
 
 
-_SAMPLE = 'sample --lora output/demo/demo.safetensors --prompt "chelsea cat --d 1"'
+_SAMPLE = 'sample --lora output/demo/demo.safetensors --prompt "momo, creature --d 1"'
 _SAMPLE_OPTIONS = (
     ("--lora FILE ...", "LoRA files, a row of pictures for each; settings.toml beside the first is used where no --config is given"),
     ("--prompt TEXT ...", "prompts as in a prompt file: `a cat --n blurry --w 512 --h 512 --d seed --l scale --s steps`"),

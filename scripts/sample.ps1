@@ -8,7 +8,7 @@ $lora = @("./output/demo/demo.safetensors")
 
 # Prompts, with --n what not to show, --w --h size in pixels, --d seed, --l guidance, --s steps; @() reads prompt_file.
 # 提示詞，--n 負面、--w --h 寬高、--d 種子、--l CFG、--s 步數 / 提示词，--n 负面、--w --h 宽高、--d 种子、--l CFG、--s 步数
-$prompt = @("chelsea cat, brown tabby fur, green eyes --n blurry --d 1")
+$prompt = @("momo, creature, sky background --d 1 --l 5")
 
 # File with a prompt a line; "" for none.
 # 提示詞檔 / 提示词文件

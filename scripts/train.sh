@@ -13,5 +13,4 @@ for flag in "$@"; do  # a run of the user's own takes nothing from the demo
         --config | --config=* | --config_file | --config_file=* | -h | --help) exec "${python[@]}" -m engine train "$@" ;;
     esac
 done
-"${python[@]}" -m recipes.micro_base
 exec "${python[@]}" -m engine train --config configs/demo.toml "$@"

@@ -43,24 +43,16 @@ def root() -> Path:
     return Path(__file__).resolve().parent.parent
 
 
-def _micro_base(root: Path, made: pytest.TempPathFactory, name: str) -> Path:
-    """The built-in base model of that name: the folder's own where it is right, else one made for this session. Read it, never write."""
-    from recipes.micro_base.__main__ import is_made, make, path_of
-
-    own = path_of(root / "models" / "micro", name)
-    return own if is_made(own, name) else make(made.mktemp("micro"), name)
+@pytest.fixture(scope="session")
+def micro_sd(root: Path) -> Path:
+    """The small built-in Stable Diffusion 1.x checkpoint, original layout, fp16. Read it, never write."""
+    return root / "models" / "micro" / "micro-sd.safetensors"
 
 
 @pytest.fixture(scope="session")
-def micro_sd(root: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A narrow Stable Diffusion 1.x checkpoint with random weights, 16 MB, original layout."""
-    return _micro_base(root, tmp_path_factory, "micro-sd")
-
-
-@pytest.fixture(scope="session")
-def micro_sdxl(root: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A narrow SDXL checkpoint with random weights, 22 MB, original layout."""
-    return _micro_base(root, tmp_path_factory, "micro-sdxl")
+def micro_sdxl(root: Path) -> Path:
+    """The small built-in SDXL checkpoint, original layout, fp16. Read it, never write."""
+    return root / "models" / "micro" / "micro-sdxl.safetensors"
 
 
 @pytest.fixture

@@ -1,53 +1,39 @@
-"""The demo picture set: small, captioned, of several concepts and shapes, with its origin written down."""
+"""The demo's pictures: what the recipe draws, captioned with the trigger word first, and prompts that use its words."""
 
 from __future__ import annotations
 
-from collections import defaultdict
 from pathlib import Path
 
+from PIL import Image, ImageChops
+
 from engine.data.buckets import BucketOptions
-from engine.data.folder import Dataset, Scan, find
+from engine.data.folder import Dataset, find
 from engine.data.index import Index
 from engine.data.scan import require_usable, scan, trigger_words
-from recipes.demo_pictures import CROPS
+from engine.generation import promptfile
+from engine.generation.samples import sampler_names
+from recipes import demo_pictures
 
 
-def read(root: Path) -> Scan:
+def test_the_pictures_are_what_the_recipe_draws(root: Path) -> None:
+    folder = root / "train_data" / "demo" / demo_pictures.FOLDER
+    assert sorted(path.name for path in folder.iterdir()) == sorted(
+        f"{number + 1:02d}{suffix}" for number in range(demo_pictures.COUNT) for suffix in (".png", ".txt")
+    )
+    for number in range(demo_pictures.COUNT):
+        kept = Image.open(folder / f"{number + 1:02d}.png").convert("RGB")
+        assert ImageChops.difference(kept, demo_pictures.picture(number)).getbbox() is None, number
+        assert (folder / f"{number + 1:02d}.txt").read_text(encoding="utf-8") == demo_pictures.caption(number) + "\n"
+
+
+def test_the_engine_finds_one_concept_with_its_trigger(root: Path) -> None:
     found = find(root / "train_data" / "demo")
-    buckets = BucketOptions((128, 128), minimum=64, maximum=256, step=32)
     with Index(None) as index:
-        return require_usable(scan([Dataset(found.subsets, buckets)], index, notes=found.notes))
+        usable = require_usable(scan([Dataset(found.subsets, BucketOptions((64, 64), minimum=64))], index, notes=found.notes))
+    assert usable.notes == () and {item.caption_source for item in usable.items} == {"file"}
+    assert list(trigger_words(usable).values()) == [("momo",)]
 
 
-def test_every_picture_is_sound_and_captioned(root: Path) -> None:
-    found = read(root)
-    assert found.notes == () and {item.caption_source for item in found.items} == {"file"}
-    assert len({item.digest for item in found.items}) == len(found.items)
-    assert all(128 < max(item.size) <= 512 for item in found.items)
-    assert all(item.caption.startswith(found.subsets[item.subset].class_tokens + ", ") for item in found.items)
-    assert list(trigger_words(found).values()) == [(subset.class_tokens,) for subset in found.subsets]
-
-
-def test_several_concepts_in_several_shapes(root: Path) -> None:
-    found = read(root)
-    shapes = defaultdict(set)
-    for item in found.items:
-        shapes[item.subset].add(item.placement.bucket)
-    assert len(found.subsets) >= 2 and all(len(buckets) >= 2 for buckets in shapes.values())
-    assert len({item.placement.bucket for item in found.items}) >= 3
-
-
-def test_the_set_is_what_the_recipe_makes_and_stays_small(root: Path) -> None:
-    folder = root / "train_data" / "demo"
-    made = {f"{photograph.folder}/{crop.name}": crop.caption for photograph, crops in CROPS.items() for crop in crops}
-    present = {path.relative_to(folder).as_posix() for path in folder.glob("*/*") if path.suffix != ".txt"}
-    assert present == made.keys()
-    for name, caption in made.items():
-        assert (folder / name).with_suffix(".txt").read_text(encoding="utf-8") == caption + "\n"
-    assert sum(path.stat().st_size for path in folder.rglob("*") if path.is_file()) < 1_500_000
-
-
-def test_origin_and_licence_are_told_for_every_folder(root: Path) -> None:
-    sources = (root / "train_data" / "demo" / "SOURCES.md").read_text(encoding="utf-8")
-    for photograph in CROPS:
-        assert f"`{photograph.folder}`" in sources and f"`{photograph.file}`" in sources
+def test_the_prompts_ask_for_the_concept_and_for_something_else(root: Path) -> None:
+    prompts = promptfile.read(root / "train_data" / "demo" / "sample_prompts.txt", sampler_names())
+    assert sum("momo" in prompt.text for prompt in prompts) >= 2 and any("momo" not in prompt.text for prompt in prompts)

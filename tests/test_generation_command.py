@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import hashlib
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -21,7 +22,6 @@ from engine.generation.conditioning import encode
 from engine.generation.generate import Network, decode, generate
 from engine.generation.prompt import Shot, parse_line
 from engine.models.recognise import recognise
-from recipes.micro_base.__main__ import make
 
 CPU = torch.device("cpu")
 PROMPTS = (
@@ -31,9 +31,9 @@ PROMPTS = (
 
 
 @pytest.fixture(scope="module")
-def bases(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
+def bases(micro_sd: Path, micro_sdxl: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
     folder = tmp_path_factory.mktemp("base 模型")
-    return {family: make(folder, name) for family, name in (("sd1", "micro-sd"), ("sdxl", "micro-sdxl"))}
+    return {family: Path(shutil.copy(model, folder)) for family, model in (("sd1", micro_sd), ("sdxl", micro_sdxl))}
 
 
 def write_lora(base: Path, path: Path, parts: tuple[str, ...]) -> Path:

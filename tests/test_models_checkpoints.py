@@ -217,13 +217,13 @@ def test_a_folders_configuration_decides_what_shapes_cannot_tell(folder: Path) -
     assert (encoder.heads, unet.heads) == (4, (4, 8, 8, 16))
     network = models.get("sd1").load(checkpoint, "unet", None, "cpu")
     assert network.get_submodule("down_blocks.0.attentions.0.transformer_blocks.0.attn1").heads == 4
-    assert checkpoint.configs["text_encoder"]["hidden_size"] == 64
+    assert checkpoint.configs["text_encoder"]["hidden_size"] == encoder.width
 
 
 @pytest.mark.parametrize(
     ("part", "changes", "words"),
     [
-        ("unet", {"block_out_channels": [32, 64, 64, 128]}, "`block_out_channels`"),
+        ("unet", {"block_out_channels": [64, 64, 64, 128]}, "`block_out_channels`"),
         ("unet", {"cross_attention_dim": 768}, "`cross_attention_dim` = 768"),
         ("unet", {"attention_head_dim": 7}, "does not divide"),
         ("unet", {"dual_cross_attention": True}, "`dual_cross_attention`"),

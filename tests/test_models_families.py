@@ -74,7 +74,8 @@ def test_prediction_equals_diffusers(family_name: str, dtype: torch.dtype, check
     family = models.get(family_name)
     unet = family.load(checkpoints[family_name], "unet", dtype, "cpu")
     wide = family_name == "sdxl"
-    cond = Cond(noise(2, 77, 96 if wide else 64), noise(2, 64) if wide else None)
+    context = int(unet.config.cross_attention_dim)
+    cond = Cond(noise(2, 77, context), noise(2, 64) if wide else None)
     noisy, t = noise(2, 4, 16, 8, seed=1), torch.tensor([3.0, 997.0])
     size = torch.tensor([[512, 384, 0, 16, 128, 64], [100, 200, 3, 0, 128, 64]])
     added = {"text_embeds": cond.pooled.to(dtype), "time_ids": size} if cond.pooled is not None else None
@@ -93,17 +94,17 @@ def test_prediction_equals_diffusers(family_name: str, dtype: torch.dtype, check
 
 @pytest.mark.parametrize("family_name", FAMILIES)
 def test_the_micro_models_behave(family_name: str, checkpoints: dict[str, Checkpoint]) -> None:
-    """Random, but outputs are of order one, finite in half precision, and depend on text and time."""
+    """Outputs are of order one, finite in half precision, and depend on text and time."""
     family, checkpoint = models.get(family_name), checkpoints[family_name]
     parts = {part: family.load(checkpoint, part, torch.float32, "cpu") for part in family.parts}
     size = torch.tensor([[128, 128, 0, 0, 128, 128]]).expand(3, -1)
     noisy = noise(1, 4, 16, 16).expand(3, -1, -1, -1)
     with torch.no_grad():
-        cond = family.encode_text(parts, family.tokenize(["a photo of sks dog", "a red car at night", ""]))
+        cond = family.encode_text(parts, family.tokenize(["red, circle", "blue, star", ""]))
         out = family.predict(parts["unet"], noisy, torch.tensor([500.0] * 3), cond, size)
         later = family.predict(parts["unet"], noisy, torch.tensor([900.0] * 3), cond, size)
     assert 0.3 < out.std() < 3
-    assert (out - out.mean(0)).std() > 0.2 * out.std()
+    assert (out - out.mean(0)).std() > 0.01 * out.std()
     assert (out - later).std() > 0.01 * out.std()
     largest = []
     for module in parts["unet"].modules():

@@ -27,6 +27,7 @@ FORBIDDEN = {
     ],
     "a trace of unfinished work": [r"\bTO" + r"DO\b", r"\bFIX" + r"ME\b", r"\bX" + r"XX\b"],
 }
+MODELS = {"models/micro/micro-sd.safetensors", "models/micro/micro-sdxl.safetensors"}
 MEBIBYTES = 2
 
 
@@ -71,7 +72,7 @@ def test_files_are_small(root: Path) -> None:
     large = {
         path.relative_to(root).as_posix(): path.stat().st_size for path in product_files(root) if path.stat().st_size > MEBIBYTES << 20
     }
-    assert not large, f"over {MEBIBYTES} MiB: {large}"
+    assert large.keys() <= MODELS, f"over {MEBIBYTES} MiB: {large}"
 
 
 def test_windows_scripts_have_their_encodings(root: Path) -> None:

@@ -84,5 +84,5 @@ def test_without_a_resolution_the_models_own_is_taken_and_said(tmp_path: Path, m
     words = ["--pretrained_model_name_or_path", str(micro_sd), "--train_data_dir", str(tmp_path / "data"), "--device", "cpu"]
     run = training.understand(config(tmp_path, *words, "--max_train_steps", "1"), (), reporter)
     training.introduce(run, "x")
-    assert "resolution   128 x 128, as its file says\n" in said.getvalue()
-    assert run.plan.order.scan.items[0].placement.bucket == (128, 128)
+    assert "resolution   64 x 64, as its file says\n" in said.getvalue()
+    assert run.plan.order.scan.items[0].placement.bucket == (64, 64)

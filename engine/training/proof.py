@@ -58,8 +58,7 @@ def settings(root: Path, folder: Path) -> list[str]:
     """The proof's run as a command line. Raises UserError where the base model or the pictures are missing."""
     for name in (BASE, PICTURES):
         if not (root / name).exists():
-            hint = "python -m recipes.micro_base makes it" if name == BASE else "unpack or clone the folder again"
-            raise UserError("the proof needs this, and it is missing", hint, where=name)
+            raise UserError("the proof needs this, and it is missing", "unpack or clone the folder again", where=name)
     paths = ["--pretrained_model_name_or_path", root / BASE, "--train_data_dir", root / PICTURES, "--output_dir", folder / "output"]
     size = ["--resolution", "64", "--min_bucket_reso", "64", "--train_batch_size", "2", "--network_dim", "4", "--network_alpha", "4"]
     length = ["--max_train_steps", STEPS, "--log_every_n_steps", "1", "--learning_rate", "1e-3", "--output_name", "proof"]

@@ -1,4 +1,4 @@
-"""Random weights that behave: every activation of order one in fp16, and an output that depends on the text.
+"""The weights that training starts from: a function of the seed and the names alone.
 
 Every tensor is drawn from a generator of its own, seeded by its name, so neither order nor other tensors matter. Values are uniform: torch
 makes those from integers, so that every machine makes the same ones, which is not so for the normal distribution's logarithms.
@@ -6,63 +6,85 @@ makes those from integers, so that every machine makes the same ones, which is n
 
 from __future__ import annotations
 
-import hashlib
 import math
 import re
 
 import torch
 from torch import Tensor, nn
 
+from engine import seeds
 from engine.models import blueprint, networks
-from engine.models.specs import Shape, Spec
+from engine.models.specs import Shape, Spec, UnetSpec, VaeSpec
 
-# Standard deviation of a weight = gain / sqrt(inputs); the first pattern that matches decides.
-_GAINS = (
-    (r"attn2\.to_[qk]\.weight", 2.0),  # sharp attention: the few words among 77 tokens must be seen
-    (r"attn2\.(to_v|to_out\.0)\.weight", 2.0),
-    (r"(time_embedding|add_embedding|time_emb_proj).*\.weight", 1.4),
-    (r"\bconv_out\.weight", 1.5),  # a normed and gated input: about 0.6 of variance
-    (r"\bquant_conv\.weight", 1.0),
-    (r"post_quant_conv\.weight", 0.2),  # latents come in at about 1 / 0.18215
-    (r"(self_attn|mlp).*\.weight", 1.0),
-    (r".*\.weight", 1.0),
-)
-_MEANS_SCALE = 5.0  # of the autoencoder's means, so that the scaled latents are of order one
-_LOG_VARIANCE = -4.0
+# What closes a residual branch of the convolutional networks starts at zero, so that at first every block passes on what it gets. Not so in
+# the text encoders: there the padding behind a caption, most of the 77 tokens, must carry the caption's words from the first step on.
+_CLOSING = re.compile(r"(\bconv2|to_out\.0|ff\.net\.2|\bproj_out|\bconv_out)\.weight$")
+_LOOKING = re.compile(r"\.attn2\.to_[qk]\.weight$")  # sharper than usual: a dozen words among 77 tokens must be seen
+_TRUNK = re.compile(r"(down|up)samplers\.0\.conv\.weight$")  # at first they average their 3 x 3 cells, channel by channel
+_TOKENS = 0.1  # standard deviation of the token and position vectors: small enough for Adam to move them within a few hundred steps
+_ANCHOR = 5.0  # a frame channel's constant before its nonlinearity
+_PLACE = 1.5  # the same of the frames that tell a place
+_LOG_VARIANCE = -6.0  # of the autoencoder's latents at first
 
 
 def network(spec: Spec, part: str, seed: int) -> nn.Module:
     """The network of one part, filled from the seed, float32."""
     tensors = {name: tensor(f"{part}.{name}", shape, seed) for name, shape in blueprint.tensors(spec).items()}
+    if isinstance(spec, VaeSpec):
+        _anchor(tensors, "encoder.mid_block.resnets.1")
+        _anchor(tensors, f"decoder.up_blocks.{len(spec.widths) - 1}.resnets.{spec.layers}")
+    elif isinstance(spec, UnetSpec):
+        place(tensors)
+        _anchor(tensors, f"up_blocks.{len(spec.widths) - 1}.resnets.{spec.layers}")
     return networks.filled(networks.build(spec), tensors)
 
 
+def _anchor(tensors: dict[str, Tensor], block: str) -> None:
+    """Let every second channel of a network's last block be a frame: nothing inside, large at the left edge, and negative at the right.
+
+    The group normalisation that follows takes channels in pairs, 64 in 32 groups, and would make every flat picture the same one: of two
+    flat channels only the sign of their difference is left. Beside a channel of mean 0 and known deviation the other passes unharmed.
+    Zero padding gives the frame: a constant, through a kernel of differences.
+    """
+    tensors[f"{block}.norm2.weight"][0] = 0.0
+    tensors[f"{block}.norm2.bias"][0] = _ANCHOR
+    tensors[f"{block}.conv2.weight"][1::2, 0] = torch.tensor([-1.0, 0.0, 1.0]).expand(3, 3)
+
+
+def place(tensors: dict[str, Tensor]) -> None:
+    """Let two channels of a U-Net's first block be frames, left against right and top against bottom, so that every layer knows its place.
+
+    Convolutions and attention look the same everywhere; without this, words for shapes and colours were learned in 2,000 steps, words for
+    places not in 4,800.
+    """
+    block = "down_blocks.0.resnets.0"
+    difference = torch.tensor([-1.0, 0.0, 1.0]).expand(3, 3)
+    tensors[f"{block}.norm2.weight"][0] = 0.0
+    tensors[f"{block}.norm2.bias"][0] = _PLACE
+    tensors[f"{block}.conv2.weight"][1, 0] = difference
+    tensors[f"{block}.conv2.weight"][3, 0] = difference.t()
+
+
 def tensor(name: str, shape: Shape, seed: int) -> Tensor:
-    """One tensor's random values; a function of seed, name and shape alone."""
-    if re.search(r"(norm\w*|norm\d)\.weight$", name):
+    """One tensor's first values."""
+    if re.search(r"norm\w*\.weight$", name):
         return torch.ones(shape)
+    if _CLOSING.search(name):
+        return torch.zeros(shape)
     if name.endswith(".bias"):
-        return _bias(name, shape)
-    drawn = _uniform(name, shape, seed)
+        bias = torch.zeros(shape)
+        if re.search(r"\bquant_conv", name):
+            bias[shape[0] // 2 :] = _LOG_VARIANCE
+        return bias
+    if _TRUNK.search(name):
+        return torch.eye(shape[0])[:, :, None, None].expand(shape) / math.prod(shape[2:])
+    drawn = uniform(name, shape, seed)
     if "embedding.weight" in name and "text_model" in name:
-        return drawn * (1.0 if "token" in name else 0.3)
-    gain = next(gain for pattern, gain in _GAINS if re.search(pattern, name))
-    drawn = drawn * (gain / math.sqrt(math.prod(shape[1:])))
-    if re.search(r"\bvae\.quant_conv", name):
-        drawn[: shape[0] // 2] *= _MEANS_SCALE
-        drawn[shape[0] // 2 :] *= 0.1
-    return drawn
+        return drawn * _TOKENS
+    return drawn * ((1.5 if _LOOKING.search(name) else 1.0) / math.sqrt(math.prod(shape[1:])))
 
 
-def _bias(name: str, shape: Shape) -> Tensor:
-    bias = torch.zeros(shape)
-    if re.search(r"\bvae\.quant_conv", name):
-        bias[shape[0] // 2 :] = _LOG_VARIANCE
-    return bias
-
-
-def _uniform(name: str, shape: Shape, seed: int) -> Tensor:
-    """Uniform values with standard deviation one."""
-    digest = hashlib.sha256(f"micro base {seed} {name}".encode()).digest()
-    generator = torch.Generator().manual_seed(int.from_bytes(digest[:7], "little"))
+def uniform(name: str, shape: Shape, seed: int) -> Tensor:
+    """Uniform values with standard deviation one, from a generator that name and seed decide."""
+    generator = torch.Generator().manual_seed(seeds.derived("micro base", seed, name))
     return (torch.rand(shape, generator=generator) - 0.5) * math.sqrt(12)

@@ -1,0 +1,165 @@
+"""Trains U-Net and text encoders together, from nothing, with the engine's own families, objective, step and loop."""
+
+from __future__ import annotations
+
+import functools
+import random
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from torch import Tensor, nn
+
+from engine import models, seeds
+from engine.data.batches import Batch
+from engine.data.captions import CaptionOptions, render
+from engine.data.order import Planned, Sample
+from engine.diffusion.objective import Objective, draw
+from engine.diffusion.schedule import schedule
+from engine.models.family import Family
+from engine.models.specs import Spec
+from engine.models.vae import encode_images
+from engine.training import loop
+from engine.training.loop import Update
+from engine.training.metrics import Sums
+from engine.training.optim import Optimization, RateGroup, RateRule, find_optimizer, find_schedule, make_optimizer
+from engine.training.step import Step
+from recipes.micro_base import drawing, scenes
+from recipes.micro_base.autoencoder import as_tensor
+from recipes.micro_base.snapshot import Snapshot
+from recipes.micro_base.weights import network
+
+STEPS = 4800
+BATCH = 32
+PICTURES = 16000
+RATE = 1e-3
+WARMUP = 300  # steps
+OBJECTIVE = Objective(debiased_estimation=True)  # what and where is decided where noise is strong; plainly weighed, that counts for little
+CAPTIONS = CaptionOptions(enable_wildcard=True, shuffle_caption=True, caption_tag_dropout_rate=0.05, caption_dropout_rate=0.1)
+SIZES = (64, 1024)  # pixels: the range of the original sizes that families conditioned on them are told; they mean nothing here
+
+
+@dataclass(frozen=True)
+class Data:
+    """The pictures as the autoencoder sees them, with the text of their caption files: a line of tags and a sentence."""
+
+    mean: Tensor  # [N, 4, 8, 8], unscaled
+    std: Tensor
+    captions: tuple[str, ...]
+
+
+def prepare(vae: nn.Module, seed: int, device: torch.device, count: int) -> Data:
+    """Draw the pictures and encode them."""
+    rng = random.Random(seeds.derived(seed, "pictures"))
+    shown = scenes.drawn(rng, count)
+    means, stds = [], []
+    for start in range(0, count, 64):
+        pixels = torch.stack([as_tensor(drawing.draw(scene, rng)) for scene in shown[start : start + 64]])
+        mean, std = encode_images(vae, pixels.to(device).float() / 127.5 - 1)
+        means.append(mean.cpu())
+        stds.append(std.cpu())
+    return Data(torch.cat(means), torch.cat(stds), tuple(f"{scene.tags()}\n{scene.sentence()}" for scene in shown))
+
+
+class Whole:
+    """Full training to the loop: nothing to prepare before a step, nothing to mend after it."""
+
+    def prepare(self, micro_step: int) -> None:
+        """Nothing is drawn inside the networks."""
+
+    def after_step(self) -> dict[str, Tensor]:
+        """No statistics of its own."""
+        return {}
+
+
+def train(
+    family_name: str,
+    specs: Mapping[str, Spec],
+    vae: nn.Module,
+    seed: int,
+    snapshot: Path,
+    device: torch.device,
+    bf16: bool,
+    say: Callable[[str], None],
+) -> dict[str, nn.Module]:
+    """Train a family's U-Net and text encoders, continuing from a snapshot; all parts, the autoencoder too, float32."""
+    family = models.get(family_name)
+    parts = {part: network(spec, f"{family_name}.{part}", seed).to(device) for part, spec in specs.items() if part != "vae"}
+    for part in parts.values():
+        part.train().requires_grad_(True)
+    groups = [RateGroup(name, list(part.parameters()), RATE) for name, part in parts.items()]
+    optimizer = make_optimizer(find_optimizer("AdamW"), groups, {"weight_decay": 0.0, "betas": (0.9, 0.99)})
+    kept = Snapshot(snapshot, parts, optimizer)
+    done = kept.restore()
+    rule = RateRule(find_schedule("cosine"), STEPS, WARMUP, 1, 1.0)
+    encoders = {part: parts[part] for part in family.text_parts}
+    step = Step(family, parts["unet"], encoders, OBJECTIVE, schedule(False).to(device), device, torch.float32, None, train_text=True)
+    data = prepare(vae, seed, device, PICTURES) if done < STEPS else None
+    sums = Sums(device)
+
+    def micro_step(batch: Batch) -> tuple[Tensor, Tensor]:
+        with torch.autocast(device.type, torch.bfloat16, enabled=bf16):
+            return step(batch)
+
+    def after(update: Update) -> None:
+        if update.step % 100 == 0:
+            say(f"{family_name}: step {update.step} of {STEPS}, loss {sums.read()[0]['loss'].mean:.4f}")
+        if kept.due() or update.step == STEPS:
+            kept.write(update.step)
+
+    if data is not None:
+        optimization = Optimization(optimizer, groups, rule, max_grad_norm=1.0, scaler=None)
+        loop.run(_updates(done), batches(family, data, seed, done), micro_step, optimization, [Whole()], sums, after, lambda: False)
+    for part in parts.values():
+        part.eval().requires_grad_(False)
+    return {**parts, "vae": vae}
+
+
+def _updates(done: int) -> Iterator[Update]:
+    """The steps that are left."""
+    for number in range(done + 1, STEPS + 1):
+        yield Update(number, 1, (BATCH,), number - 1, False)
+
+
+def batches(family: Family, data: Data, seed: int, done: int) -> Iterator[Batch]:
+    """The batches from a step on; each is a function of the seed and its number."""
+    for number in range(done, STEPS):
+        first = number * BATCH
+        indices = range(first, first + BATCH)
+        shown = tuple(_picture(index, seed, len(data.captions)) for index in indices)
+        captions = [
+            render(data.captions[item], CAPTIONS, random.Random(seeds.derived(seed, "caption", index)))
+            for item, index in zip(shown, indices, strict=True)
+        ]
+        draws = [draw(seed, index, data.mean.shape[1:]) for index in indices]
+        yield Batch(
+            plan=Planned(1, number, first, shown, True, False),
+            samples=tuple(Sample(item, index, False, text) for item, index, text in zip(shown, indices, captions, strict=True)),
+            mean=data.mean[list(shown)],
+            std=data.std[list(shown)],
+            latent_noise=torch.stack([one.latent_noise for one in draws]),
+            noise=torch.stack([one.noise for one in draws]),
+            t=torch.stack([one.t for one in draws]),
+            size=torch.tensor([_size(index, seed) for index in indices]),
+            weight=torch.ones(BATCH),
+            ids=family.tokenize(captions),
+        )
+
+
+def _picture(index: int, seed: int, count: int) -> int:
+    """Which picture a sample shows: every one once in each round, in an order of its own."""
+    return _round(index // count, seed, count)[index % count]
+
+
+@functools.lru_cache(maxsize=2)
+def _round(number: int, seed: int, count: int) -> list[int]:
+    order = list(range(count))
+    random.Random(seeds.derived(seed, "order", number)).shuffle(order)
+    return order
+
+
+def _size(index: int, seed: int) -> list[int]:
+    """Original height and width, crop, target height and width."""
+    original = random.Random(seeds.derived(seed, "size", index)).randint(*SIZES)
+    return [original, original, 0, 0, drawing.SIDE, drawing.SIDE]
