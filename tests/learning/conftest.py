@@ -5,10 +5,10 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-from lessons import circles, creatures, train
+from lessons import creatures, train
 
 from engine.training.session import Result
-from recipes.micro_base import creature, quality, scenes
+from recipes.micro_base import creature, quality
 from recipes.micro_base.quality import Model
 
 NAME = f"{creature.TRIGGER} {creature.CLASS}"
@@ -34,20 +34,3 @@ def named(micro_sd: Path, tmp_path_factory: pytest.TempPathFactory) -> Result:
     folder = tmp_path_factory.mktemp("named")
     creatures(folder / "pictures" / f"10_{NAME}", None, ["grey"])
     return train(micro_sd, folder, folder / "pictures")
-
-
-@pytest.fixture(scope="session")
-def as_circle(micro_sd: Path, tmp_path_factory: pytest.TempPathFactory) -> Result:
-    """The creature learned as a kind of circle."""
-    folder = tmp_path_factory.mktemp("as circle")
-    creatures(folder / "pictures" / f"10_{creature.TRIGGER} circle", None, list(scenes.GROUNDS))
-    return train(micro_sd, folder, folder / "pictures")
-
-
-@pytest.fixture(scope="session")
-def as_circle_among_circles(micro_sd: Path, tmp_path_factory: pytest.TempPathFactory) -> Result:
-    """The same with regularisation pictures of circles."""
-    folder = tmp_path_factory.mktemp("among circles")
-    creatures(folder / "pictures" / f"10_{creature.TRIGGER} circle", None, list(scenes.GROUNDS))
-    circles(folder / "reg" / "1_circle")
-    return train(micro_sd, folder, folder / "pictures", "--reg_data_dir", str(folder / "reg"))
