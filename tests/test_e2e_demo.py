@@ -41,7 +41,7 @@ def test_the_demo_repeats_to_the_bit_and_as_recorded(root: Path, tmp_path: Path)
     assert first.losses == second.losses
     assert hashes[0] == hashes[1]
     recorded = {int(step): loss for step, loss in json.loads(RECORDED.read_text(encoding="utf-8")).items()}
-    assert first.losses == pytest.approx(recorded, rel=0.02)
+    assert first.losses == pytest.approx(recorded, rel=0.05)
 
 
 def test_the_page_shows_the_concept_appearing(root: Path, tmp_path: Path) -> None:

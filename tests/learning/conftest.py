@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
-from lessons import creatures, train
 
-from engine.training.session import Result
-from recipes.micro_base import creature, quality
-from recipes.micro_base.quality import Model
+from recipes.micro_base import creature
+
+if TYPE_CHECKING:  # what needs torch is imported by the fixtures: where torch is missing, this file is still read
+    from engine.training.session import Result
+    from recipes.micro_base.quality import Model
 
 NAME = f"{creature.TRIGGER} {creature.CLASS}"
 
@@ -17,12 +19,16 @@ NAME = f"{creature.TRIGGER} {creature.CLASS}"
 @pytest.fixture(scope="session")
 def base(micro_sd: Path) -> Model:
     """The built-in Stable Diffusion 1.x model, float32 on the CPU."""
+    from recipes.micro_base import quality
+
     return quality.load(micro_sd)
 
 
 @pytest.fixture(scope="session")
 def captioned(micro_sd: Path, tmp_path_factory: pytest.TempPathFactory) -> Result:
     """The creature learned from pictures on one ground, whose captions name it."""
+    from lessons import creatures, train
+
     folder = tmp_path_factory.mktemp("captioned")
     creatures(folder / "pictures" / f"10_{NAME}", lambda ground: f"{creature.TRIGGER}, {creature.CLASS}, {ground} background", ["grey"])
     return train(micro_sd, folder, folder / "pictures")
@@ -31,6 +37,8 @@ def captioned(micro_sd: Path, tmp_path_factory: pytest.TempPathFactory) -> Resul
 @pytest.fixture(scope="session")
 def named(micro_sd: Path, tmp_path_factory: pytest.TempPathFactory) -> Result:
     """The creature learned from the same pictures, called nothing but identifier and class."""
+    from lessons import creatures, train
+
     folder = tmp_path_factory.mktemp("named")
     creatures(folder / "pictures" / f"10_{NAME}", None, ["grey"])
     return train(micro_sd, folder, folder / "pictures")
