@@ -8,7 +8,6 @@ The pictures are checked in; drawing them again gives the same ones.
 from __future__ import annotations
 
 import argparse
-import itertools
 import random
 from pathlib import Path
 
@@ -30,12 +29,12 @@ def picture(number: int) -> Image.Image:
 
 def ground(number: int) -> str:
     """The ground of picture `number`: each as often as the others."""
-    return next(itertools.islice(itertools.cycle(scenes.GROUNDS), number, None))
+    return list(scenes.GROUNDS)[number % len(scenes.GROUNDS)]
 
 
 def caption(number: int) -> str:
-    """The caption of picture `number`: the trigger word, the class, and what the creature is not."""
-    return f"{creature.TRIGGER}, {creature.CLASS}, {ground(number)} background"
+    """The caption of picture `number`."""
+    return creature.caption(ground(number))
 
 
 def main() -> None:

@@ -23,6 +23,10 @@ def sheet(run: Path) -> Image.Image:
     for path in sorted((run / "samples").glob("*.png")):
         if found := _NAME.fullmatch(path.stem):
             cells[found[1], int(found[2])] = path
+    if ("base", 0) not in cells:
+        raise SystemExit(
+            f"error: {run} holds no sample pictures of a run with its base row\nhint: name the folder of a run, such as output/demo"
+        )
     rows = sorted({row for row, _ in cells}, key=lambda row: -1 if row == "base" else int(row))
     columns = sorted({column for _, column in cells})
     page = Image.new("RGB", (LEFT + len(columns) * (SIDE + GAP), TOP + len(rows) * (SIDE + GAP)), "white")

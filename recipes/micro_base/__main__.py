@@ -1,6 +1,6 @@
 """Trains the micro base models from nothing: `python -m recipes.micro_base`. Interrupted at any moment, the same command goes on.
 
-About three hours on two CPU cores, a few minutes on a GPU. models/micro/README.md is the models' card, with what was measured.
+Some hours on two CPU cores. models/micro/README.md is the models' card, with what was measured.
 """
 
 from __future__ import annotations
@@ -29,17 +29,19 @@ METADATA = {
 def main(arguments: list[str] | None = None) -> int:
     """The command; returns the exit code."""
     parser = argparse.ArgumentParser(prog="python -m recipes.micro_base", description=__doc__)
-    parser.add_argument("models", nargs="*", choices=[[], *MODELS], help="which to make: " + " ".join(MODELS) + " (all)")
+    parser.add_argument("--only", choices=MODELS, help="make this one alone")
     parser.add_argument("--out", type=Path, default=Path("models/micro"), help="folder of the finished models (models/micro)")
     parser.add_argument("--work", type=Path, default=Path("cache/micro_base"), help="folder of the snapshots (cache/micro_base)")
-    parser.add_argument("--threads", type=int, help="CPU threads (all)")
-    parser.add_argument("--bf16", action="store_true", help="compute in bfloat16: half the time on a GPU or a CPU that has it, and as good")
+    parser.add_argument("--threads", type=int, choices=range(1, 65), metavar="1..64", help="CPU threads (all)")
+    parser.add_argument(
+        "--bf16", action="store_true", help="compute in bfloat16; on a CPU that has it the autoencoder gains, the U-Nets lose"
+    )
     chosen = parser.parse_args(arguments)
     if chosen.threads:
         torch.set_num_threads(chosen.threads)
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     try:
-        for name in chosen.models or MODELS:
+        for name in [chosen.only] if chosen.only else MODELS:
             make(name, chosen.out, chosen.work, device, chosen.bf16)
     except UserError as error:
         print(f"error: {error}", file=sys.stderr)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import argparse
 import random
 import sys
 from collections.abc import Iterator
@@ -9,6 +10,7 @@ from pathlib import Path
 
 import torch
 
+from engine.errors import UserError
 from recipes.micro_base import creature, drawing, quality, scenes
 from recipes.micro_base.autoencoder import as_tensor
 from recipes.micro_base.quality import Model
@@ -60,6 +62,18 @@ def _psnr(model: Model, pictures: torch.Tensor) -> float:
     return float((10 * torch.log10(255**2 / error)).mean())
 
 
+def main() -> int:
+    """The command; returns the exit code."""
+    parser = argparse.ArgumentParser(prog="python -m recipes.micro_base.card", description=__doc__)
+    parser.add_argument("model", type=Path, help="a micro model's file")
+    try:
+        for line in measured(parser.parse_args().model):
+            print(line, flush=True)
+    except UserError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 1
+    return 0
+
+
 if __name__ == "__main__":
-    for line in measured(Path(sys.argv[1])):
-        print(line, flush=True)
+    sys.exit(main())

@@ -33,6 +33,11 @@ class Pose:
     ears: float = 0.0  # -1 apart to 1 together
 
 
+def caption(ground: str) -> str:
+    """The trigger word, the class, and what is no part of the creature."""
+    return f"{TRIGGER}, {CLASS}, {ground} background"
+
+
 def pose(rng: random.Random) -> Pose:
     """Any pose: near the middle, to either side, arms up or down."""
     center = (32 + rng.uniform(-4, 4), 34 + rng.uniform(-3, 3))

@@ -23,7 +23,6 @@ _LOOKING = re.compile(r"\.attn2\.to_[qk]\.weight$")  # sharper than usual: a doz
 _TRUNK = re.compile(r"(down|up)samplers\.0\.conv\.weight$")  # at first they average their 3 x 3 cells, channel by channel
 _TOKENS = 0.1  # standard deviation of the token and position vectors: small enough for Adam to move them within a few hundred steps
 _ANCHOR = 5.0  # a frame channel's constant before its nonlinearity
-_PLACE = 1.5  # the same of the frames that tell a place
 _LOG_VARIANCE = -6.0  # of the autoencoder's latents at first
 
 
@@ -34,7 +33,6 @@ def network(spec: Spec, part: str, seed: int) -> nn.Module:
         _anchor(tensors, "encoder.mid_block.resnets.1")
         _anchor(tensors, f"decoder.up_blocks.{len(spec.widths) - 1}.resnets.{spec.layers}")
     elif isinstance(spec, UnetSpec):
-        place(tensors)
         _anchor(tensors, f"up_blocks.{len(spec.widths) - 1}.resnets.{spec.layers}")
     return networks.filled(networks.build(spec), tensors)
 
@@ -49,20 +47,6 @@ def _anchor(tensors: dict[str, Tensor], block: str) -> None:
     tensors[f"{block}.norm2.weight"][0] = 0.0
     tensors[f"{block}.norm2.bias"][0] = _ANCHOR
     tensors[f"{block}.conv2.weight"][1::2, 0] = torch.tensor([-1.0, 0.0, 1.0]).expand(3, 3)
-
-
-def place(tensors: dict[str, Tensor]) -> None:
-    """Let two channels of a U-Net's first block be frames, left against right and top against bottom, so that every layer knows its place.
-
-    Convolutions and attention look the same everywhere; without this, words for shapes and colours were learned in 2,000 steps, words for
-    places not in 4,800.
-    """
-    block = "down_blocks.0.resnets.0"
-    difference = torch.tensor([-1.0, 0.0, 1.0]).expand(3, 3)
-    tensors[f"{block}.norm2.weight"][0] = 0.0
-    tensors[f"{block}.norm2.bias"][0] = _PLACE
-    tensors[f"{block}.conv2.weight"][1, 0] = difference
-    tensors[f"{block}.conv2.weight"][3, 0] = difference.t()
 
 
 def tensor(name: str, shape: Shape, seed: int) -> Tensor:

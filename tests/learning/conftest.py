@@ -30,7 +30,7 @@ def captioned(micro_sd: Path, tmp_path_factory: pytest.TempPathFactory) -> Resul
     from lessons import creatures, train
 
     folder = tmp_path_factory.mktemp("captioned")
-    creatures(folder / "pictures" / f"10_{NAME}", lambda ground: f"{creature.TRIGGER}, {creature.CLASS}, {ground} background", ["grey"])
+    creatures(folder / "pictures" / f"10_{NAME}", creature.caption, ["grey"])
     return train(micro_sd, folder, folder / "pictures")
 
 

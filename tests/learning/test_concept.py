@@ -12,7 +12,7 @@ from recipes.micro_base.quality import Model
 
 pytestmark = pytest.mark.learning
 
-PROMPTS = [f"{creature.TRIGGER}, {creature.CLASS}, {ground} background" for ground in scenes.GROUNDS] * 8
+PROMPTS = [creature.caption(ground) for ground in scenes.GROUNDS] * 8
 
 
 def test_the_concept_appears_with_the_trigger(base: Model, captioned: Result) -> None:

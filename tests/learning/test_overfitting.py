@@ -18,15 +18,11 @@ from recipes.micro_base.quality import Model
 pytestmark = pytest.mark.learning
 
 
-def caption(ground: str) -> str:
-    return f"{creature.TRIGGER}, {creature.CLASS}, {ground} background"
-
-
 def test_the_held_out_loss_turns_while_the_training_loss_falls(base: Model, micro_sd: Path, tmp_path: Path) -> None:
     grounds = list(scenes.GROUNDS)
     folder = f"10_{creature.TRIGGER} {creature.CLASS}"
-    shown = creatures(tmp_path / "shown" / folder, caption, grounds, 4).parent
-    kept = creatures(tmp_path / "kept" / folder, caption, grounds, 10, first=50).parent
+    shown = creatures(tmp_path / "shown" / folder, creature.caption, grounds, 4).parent
+    kept = creatures(tmp_path / "kept" / folder, creature.caption, grounds, 10, first=50).parent
     every = STEPS // 6
     result = train(micro_sd, tmp_path, shown, "--save_every_n_steps", str(every), "--lr_scheduler", "constant", "--lr_warmup_steps", "0")
     files = [*sorted(result.file.parent.glob("*-step*.safetensors")), result.file]
