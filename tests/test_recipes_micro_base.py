@@ -12,7 +12,7 @@ from engine import models
 from engine.diffusion.objective import draw
 from engine.generation import conditioning, generate
 from engine.generation.prompt import Shot
-from recipes.micro_base import autoencoder, card, diffusion, drawing, quality, scenes
+from recipes.micro_base import autoencoder, card, dataset, diffusion, drawing, quality, scenes, words
 from recipes.micro_base.architecture import MODELS
 from recipes.micro_base.autoencoder import Stage
 from recipes.micro_base.snapshot import Snapshot
@@ -126,7 +126,8 @@ def test_normalising_changes_the_latents_and_not_the_pictures() -> None:
 def test_diffusion_training_uses_the_engines_parts_and_moves_every_network(
     name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(diffusion, "PICTURES", 70)
+    monkeypatch.setattr(dataset, "PICTURES", 70)
+    monkeypatch.setattr(words, "STEPS", 0)  # the next test's
     monkeypatch.setattr(diffusion, "STEPS", 6)  # what closes the blocks starts at zero: the encoders feel the loss from the fourth on
     monkeypatch.setattr(diffusion, "BATCH", 2)
     family, specs = MODELS[name]
@@ -140,8 +141,30 @@ def test_diffusion_training_uses_the_engines_parts_and_moves_every_network(
         assert moved == (part != "vae"), part
 
 
+@pytest.mark.parametrize("name", MODELS)
+def test_words_that_decide_the_picture_come_to_sound_different(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(words, "STEPS", 30)
+    monkeypatch.setattr(words, "BATCH", 8)
+    monkeypatch.setattr(words, "WARMUP", 1)
+    family_name, specs = MODELS[name]
+    family = models.get(family_name)
+    encoders = {part: network(specs[part], f"{family_name}.{part}", 1).requires_grad_(True) for part in family.text_parts}
+    mean = torch.stack([torch.full((4, 8, 8), value) for value in (-5.0, 5.0)])
+    data = dataset.Data(mean, torch.zeros_like(mean), ("red circle, left", "red circle, right"))
+
+    def apart() -> float:
+        """How far what is heard of the two captions lies apart, beside the length of their mean."""
+        with torch.no_grad():
+            heard = family.encode_text(encoders, family.tokenize(data.captions)).hidden.mean(1)
+        return float((heard[0] - heard[1]).norm() / heard.mean(0).norm())
+
+    before = apart()
+    words.teach(family, encoders, data, 1, CPU, lambda line: None)
+    assert apart() > 3 * before
+
+
 def test_batches_repeat_and_start_anywhere() -> None:
-    data = diffusion.Data(torch.randn(8, 4, 8, 8), torch.ones(8, 4, 8, 8), tuple(f"circle, red\na red circle {n}" for n in range(8)))
+    data = dataset.Data(torch.randn(8, 4, 8, 8), torch.ones(8, 4, 8, 8), tuple(f"circle, red\na red circle {n}" for n in range(8)))
     family = models.get("sd1")
     stream = diffusion.batches(family, data, 1, 0)
     batches = [next(stream) for _ in range(3)]

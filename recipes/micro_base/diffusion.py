@@ -1,11 +1,10 @@
-"""Trains U-Net and text encoders together, from nothing, with the engine's own families, objective, step and loop."""
+"""Trains U-Net and text encoders together with the engine's own families, objective, step and loop."""
 
 from __future__ import annotations
 
 import functools
 import random
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
 from pathlib import Path
 
 import torch
@@ -13,53 +12,28 @@ from torch import Tensor, nn
 
 from engine import models, seeds
 from engine.data.batches import Batch
-from engine.data.captions import CaptionOptions, render
 from engine.data.order import Planned, Sample
 from engine.diffusion.objective import Objective, draw
 from engine.diffusion.schedule import schedule
 from engine.models.family import Family
 from engine.models.specs import Spec
-from engine.models.vae import encode_images
 from engine.training import loop
 from engine.training.loop import Update
 from engine.training.metrics import Sums
 from engine.training.optim import Optimization, RateGroup, RateRule, find_optimizer, find_schedule, make_optimizer
 from engine.training.step import Step
-from recipes.micro_base import drawing, scenes
-from recipes.micro_base.autoencoder import as_tensor
+from recipes.micro_base import dataset, drawing, words
+from recipes.micro_base.dataset import Data
 from recipes.micro_base.snapshot import Snapshot
 from recipes.micro_base.weights import network
 
-STEPS = 4800
+STEPS = 4000
 BATCH = 32
-PICTURES = 16000
-RATE = 1e-3
+RATE = 1e-3  # of the U-Net
+TEXT_RATE = 1e-4  # faster, an encoder forgets what `words` taught it before the U-Net has begun to listen
 WARMUP = 300  # steps
 OBJECTIVE = Objective(debiased_estimation=True)  # what and where is decided where noise is strong; plainly weighed, that counts for little
-CAPTIONS = CaptionOptions(enable_wildcard=True, shuffle_caption=True, caption_tag_dropout_rate=0.05, caption_dropout_rate=0.1)
 SIZES = (64, 1024)  # pixels: the range of the original sizes that families conditioned on them are told; they mean nothing here
-
-
-@dataclass(frozen=True)
-class Data:
-    """The pictures as the autoencoder sees them, with the text of their caption files: a line of tags and a sentence."""
-
-    mean: Tensor  # [N, 4, 8, 8], unscaled
-    std: Tensor
-    captions: tuple[str, ...]
-
-
-def prepare(vae: nn.Module, seed: int, device: torch.device, count: int) -> Data:
-    """Draw the pictures and encode them."""
-    rng = random.Random(seeds.derived(seed, "pictures"))
-    shown = scenes.drawn(rng, count)
-    means, stds = [], []
-    for start in range(0, count, 64):
-        pixels = torch.stack([as_tensor(drawing.draw(scene, rng)) for scene in shown[start : start + 64]])
-        mean, std = encode_images(vae, pixels.to(device).float() / 127.5 - 1)
-        means.append(mean.cpu())
-        stds.append(std.cpu())
-    return Data(torch.cat(means), torch.cat(stds), tuple(f"{scene.tags()}\n{scene.sentence()}" for scene in shown))
 
 
 class Whole:
@@ -88,14 +62,16 @@ def train(
     parts = {part: network(spec, f"{family_name}.{part}", seed).to(device) for part, spec in specs.items() if part != "vae"}
     for part in parts.values():
         part.train().requires_grad_(True)
-    groups = [RateGroup(name, list(part.parameters()), RATE) for name, part in parts.items()]
+    groups = [RateGroup(name, list(part.parameters()), RATE if name == "unet" else TEXT_RATE) for name, part in parts.items()]
     optimizer = make_optimizer(find_optimizer("AdamW"), groups, {"weight_decay": 0.0, "betas": (0.9, 0.99)})
     kept = Snapshot(snapshot, parts, optimizer)
     done = kept.restore()
     rule = RateRule(find_schedule("cosine"), STEPS, WARMUP, 1, 1.0)
     encoders = {part: parts[part] for part in family.text_parts}
     step = Step(family, parts["unet"], encoders, OBJECTIVE, schedule(False).to(device), device, torch.float32, None, train_text=True)
-    data = prepare(vae, seed, device, PICTURES) if done < STEPS else None
+    data = dataset.prepare(vae, seed, device) if done < STEPS else None
+    if data is not None and done == 0:
+        words.teach(family, encoders, data, seed, device, say)
     sums = Sums(device)
 
     def micro_step(batch: Batch) -> tuple[Tensor, Tensor]:
@@ -129,8 +105,7 @@ def batches(family: Family, data: Data, seed: int, done: int) -> Iterator[Batch]
         indices = range(first, first + BATCH)
         shown = tuple(_picture(index, seed, len(data.captions)) for index in indices)
         captions = [
-            render(data.captions[item], CAPTIONS, random.Random(seeds.derived(seed, "caption", index)))
-            for item, index in zip(shown, indices, strict=True)
+            data.caption(item, random.Random(seeds.derived(seed, "caption", index))) for item, index in zip(shown, indices, strict=True)
         ]
         draws = [draw(seed, index, data.mean.shape[1:]) for index in indices]
         yield Batch(

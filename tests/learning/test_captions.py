@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from lessons import made
+from lessons import CLASS, made
 from torch import Tensor
 
 from engine.training.session import Result
@@ -23,7 +23,7 @@ def right(pictures: Tensor) -> Accuracy:
 def shares(base: Model, captioned: Result, named: Result) -> tuple[Accuracy, Accuracy]:
     """How often the ground asked for was right: learned with captions, and with identifier and class alone."""
     by_caption = right(made(base, captioned.file, [creature.caption(ground) for ground in GROUNDS]))
-    by_name = right(made(base, named.file, [f"{creature.TRIGGER} {creature.CLASS}, {ground} background" for ground in GROUNDS]))
+    by_name = right(made(base, named.file, [f"{creature.TRIGGER} {CLASS}, {ground} background" for ground in GROUNDS]))
     print(f"captions {by_caption}, identifier and class {by_name}")  # noqa: T201 for -rP
     return by_caption, by_name
 

@@ -1,0 +1,44 @@
+"""What U-Nets and text encoders are trained on: latents of scenes and their captions."""
+
+from __future__ import annotations
+
+import random
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+
+from engine import seeds
+from engine.data.captions import CaptionOptions, render
+from engine.models.vae import encode_images
+from recipes.micro_base import drawing, scenes
+from recipes.micro_base.autoencoder import as_tensor
+
+PICTURES = 16000
+CAPTIONS = CaptionOptions(enable_wildcard=True, shuffle_caption=True, caption_tag_dropout_rate=0.05, caption_dropout_rate=0.1)
+
+
+@dataclass(frozen=True)
+class Data:
+    """The pictures as the autoencoder sees them, with the text of their caption files: a line of tags and a sentence."""
+
+    mean: Tensor  # [N, 4, 8, 8], unscaled
+    std: Tensor
+    captions: tuple[str, ...]
+
+    def caption(self, item: int, rng: random.Random) -> str:
+        """The caption of one picture, drawn anew every time that it is shown."""
+        return render(self.captions[item], CAPTIONS, rng)
+
+
+def prepare(vae: nn.Module, seed: int, device: torch.device) -> Data:
+    """Draw the pictures and encode them."""
+    rng = random.Random(seeds.derived(seed, "pictures"))
+    shown = scenes.drawn(rng, PICTURES)
+    means, stds = [], []
+    for start in range(0, PICTURES, 64):
+        pixels = torch.stack([as_tensor(drawing.draw(scene, rng)) for scene in shown[start : start + 64]])
+        mean, std = encode_images(vae, pixels.to(device).float() / 127.5 - 1)
+        means.append(mean.cpu())
+        stds.append(std.cpu())
+    return Data(torch.cat(means), torch.cat(stds), tuple(f"{scene.tags()}\n{scene.sentence()}" for scene in shown))
