@@ -15,6 +15,7 @@ from engine.generation.prompt import Shot
 from recipes.micro_base import autoencoder, card, dataset, diffusion, drawing, quality, scenes, words
 from recipes.micro_base.architecture import MODELS
 from recipes.micro_base.autoencoder import Stage
+from recipes.micro_base.diffusion import Phase
 from recipes.micro_base.snapshot import Snapshot
 from recipes.micro_base.weights import network, tensor
 
@@ -128,17 +129,28 @@ def test_diffusion_training_uses_the_engines_parts_and_moves_every_network(
 ) -> None:
     monkeypatch.setattr(dataset, "PICTURES", 70)
     monkeypatch.setattr(words, "STEPS", 0)  # the next test's
-    monkeypatch.setattr(diffusion, "STEPS", 6)  # what closes the blocks starts at zero: the encoders feel the loss from the fourth on
+    # What closes the blocks starts at zero: the encoders feel the loss from the fourth step on.
+    monkeypatch.setattr(diffusion, "PHASES", (Phase("first", 6, 1e-3, 0), Phase("second", 2, 1e-3, 0)))
     monkeypatch.setattr(diffusion, "BATCH", 2)
     family, specs = MODELS[name]
     vae = network(specs["vae"], "vae", 1)
     said: list[str] = []
-    parts = diffusion.train(family, specs, vae, 1, tmp_path / "x.pt", CPU, False, said.append)
+
+    def train() -> dict[str, torch.nn.Module]:
+        return diffusion.train(name, family, specs, vae, 1, tmp_path, CPU, False, said.append)
+
+    parts = train()
     assert set(parts) == set(models.get(family).parts)
     for part, spec in specs.items():
         before = network(spec, part if part == "vae" else f"{family}.{part}", 1).state_dict()
         moved = any(not torch.equal(value, before[key]) for key, value in parts[part].state_dict().items())
         assert moved == (part != "vae"), part
+
+    (tmp_path / f"{name}-second.pt").unlink()
+    again = train()
+    assert all(torch.equal(value, again["unet"].state_dict()[key]) for key, value in parts["unet"].state_dict().items())
+    monkeypatch.setattr(dataset, "PICTURES", 0)  # where every phase has its snapshot, no picture is drawn
+    train()
 
 
 @pytest.mark.parametrize("name", MODELS)
@@ -166,9 +178,9 @@ def test_words_that_decide_the_picture_come_to_sound_different(name: str, monkey
 def test_batches_repeat_and_start_anywhere() -> None:
     data = dataset.Data(torch.randn(8, 4, 8, 8), torch.ones(8, 4, 8, 8), tuple(f"circle, red\na red circle {n}" for n in range(8)))
     family = models.get("sd1")
-    stream = diffusion.batches(family, data, 1, 0)
+    stream = diffusion.batches(family, data, 1, range(3))
     batches = [next(stream) for _ in range(3)]
-    again = next(diffusion.batches(family, data, 1, 2))
+    again = next(diffusion.batches(family, data, 1, range(2, 3)))
     assert torch.equal(batches[2].noise, again.noise) and torch.equal(batches[2].ids, again.ids) and batches[2].samples == again.samples
     assert torch.equal(batches[1].noise[0], draw(1, diffusion.BATCH, (4, 8, 8)).noise)
     shown = [sample.item for batch in batches for sample in batch.samples]

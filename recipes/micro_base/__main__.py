@@ -55,7 +55,7 @@ def make(name: str, out: Path, work: Path, device: torch.device, bf16: bool) -> 
     spec = specs["vae"]
     assert isinstance(spec, VaeSpec)
     vae = autoencoder.train(spec, SEED, work, device, bf16, say)
-    parts = diffusion.train(family, specs, vae, SEED, work / f"{name}.pt", device, bf16, say)
+    parts = diffusion.train(name, family, specs, vae, SEED, work, device, bf16, say)
     path = out / f"{name}.safetensors"
     path.parent.mkdir(parents=True, exist_ok=True)
     models.get(family).save(parts, path, "original", torch.float16, metadata=METADATA)

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import functools
 import random
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 
 import torch
@@ -27,13 +28,26 @@ from recipes.micro_base.dataset import Data
 from recipes.micro_base.snapshot import Snapshot
 from recipes.micro_base.weights import network
 
-STEPS = 4000
 BATCH = 32
-RATE = 1e-3  # of the U-Net
-TEXT_RATE = 1e-4  # faster, an encoder forgets what `words` taught it before the U-Net has begun to listen
-WARMUP = 300  # steps
 OBJECTIVE = Objective(debiased_estimation=True)  # what and where is decided where noise is strong; plainly weighed, that counts for little
 SIZES = (64, 1024)  # pixels: the range of the original sizes that families conditioned on them are told; they mean nothing here
+
+
+@dataclass(frozen=True)
+class Phase:
+    """A part of the training, with a snapshot and an optimizer of its own."""
+
+    name: str
+    steps: int
+    text_rate: float  # the encoders' learning rate; all rates go half a cosine down, from here and from RATE
+    warmup: int  # steps
+
+
+PHASES = (
+    Phase("listening", 4000, 1e-4, 300),  # faster, an encoder forgets what `words` taught it before the U-Net has begun to listen
+    Phase("together", 2000, 1e-3, 100),
+)
+RATE = 1e-3  # of the U-Net
 
 
 class Whole:
@@ -48,30 +62,55 @@ class Whole:
 
 
 def train(
+    name: str,
     family_name: str,
     specs: Mapping[str, Spec],
     vae: nn.Module,
     seed: int,
-    snapshot: Path,
+    work: Path,
     device: torch.device,
     bf16: bool,
     say: Callable[[str], None],
 ) -> dict[str, nn.Module]:
-    """Train a family's U-Net and text encoders, continuing from a snapshot; all parts, the autoencoder too, float32."""
+    """Train a family's U-Net and text encoders, continuing from the snapshots in `work`; all parts, the autoencoder too, float32."""
     family = models.get(family_name)
     parts = {part: network(spec, f"{family_name}.{part}", seed).to(device) for part, spec in specs.items() if part != "vae"}
     for part in parts.values():
         part.train().requires_grad_(True)
-    groups = [RateGroup(name, list(part.parameters()), RATE if name == "unet" else TEXT_RATE) for name, part in parts.items()]
+    data = functools.cache(lambda: dataset.prepare(vae, seed, device))  # where all is done, nothing is drawn
+    first = 0
+    for phase in PHASES:
+        _run(phase, first, family, parts, data, seed, work / f"{name}-{phase.name}.pt", bf16, say)
+        first += phase.steps
+    for part in parts.values():
+        part.eval().requires_grad_(False)
+    return {**parts, "vae": vae}
+
+
+def _run(
+    phase: Phase,
+    first: int,
+    family: Family,
+    parts: Mapping[str, nn.Module],
+    data: Callable[[], Data],
+    seed: int,
+    snapshot: Path,
+    bf16: bool,
+    say: Callable[[str], None],
+) -> None:
+    """One phase, after so many steps of those before it, from its snapshot where there is one."""
+    device = next(parts["unet"].parameters()).device
+    encoders = {part: parts[part] for part in family.text_parts}
+    groups = [RateGroup(part, list(network.parameters()), RATE if part == "unet" else phase.text_rate) for part, network in parts.items()]
     optimizer = make_optimizer(find_optimizer("AdamW"), groups, {"weight_decay": 0.0, "betas": (0.9, 0.99)})
     kept = Snapshot(snapshot, parts, optimizer)
     done = kept.restore()
-    rule = RateRule(find_schedule("cosine"), STEPS, WARMUP, 1, 1.0)
-    encoders = {part: parts[part] for part in family.text_parts}
+    if done == phase.steps:
+        return
+    if first + done == 0:
+        words.teach(family, encoders, data(), seed, device, say)
+    rule = RateRule(find_schedule("cosine"), phase.steps, phase.warmup, 1, 1.0)
     step = Step(family, parts["unet"], encoders, OBJECTIVE, schedule(False).to(device), device, torch.float32, None, train_text=True)
-    data = dataset.prepare(vae, seed, device) if done < STEPS else None
-    if data is not None and done == 0:
-        words.teach(family, encoders, data, seed, device, say)
     sums = Sums(device)
 
     def micro_step(batch: Batch) -> tuple[Tensor, Tensor]:
@@ -80,27 +119,19 @@ def train(
 
     def after(update: Update) -> None:
         if update.step % 100 == 0:
-            say(f"{family_name}: step {update.step} of {STEPS}, loss {sums.read()[0]['loss'].mean:.4f}")
-        if kept.due() or update.step == STEPS:
+            say(f"{phase.name}: step {update.step} of {phase.steps}, loss {sums.read()[0]['loss'].mean:.4f}")
+        if kept.due() or update.step == phase.steps:
             kept.write(update.step)
 
-    if data is not None:
-        optimization = Optimization(optimizer, groups, rule, max_grad_norm=1.0, scaler=None)
-        loop.run(_updates(done), batches(family, data, seed, done), micro_step, optimization, [Whole()], sums, after, lambda: False)
-    for part in parts.values():
-        part.eval().requires_grad_(False)
-    return {**parts, "vae": vae}
+    updates = (Update(number, 1, (BATCH,), number - 1, False) for number in range(done + 1, phase.steps + 1))
+    shown = batches(family, data(), seed, range(first + done, first + phase.steps))
+    optimization = Optimization(optimizer, groups, rule, max_grad_norm=1.0, scaler=None)
+    loop.run(updates, shown, micro_step, optimization, [Whole()], sums, after, lambda: False)
 
 
-def _updates(done: int) -> Iterator[Update]:
-    """The steps that are left."""
-    for number in range(done + 1, STEPS + 1):
-        yield Update(number, 1, (BATCH,), number - 1, False)
-
-
-def batches(family: Family, data: Data, seed: int, done: int) -> Iterator[Batch]:
-    """The batches from a step on; each is a function of the seed and its number."""
-    for number in range(done, STEPS):
+def batches(family: Family, data: Data, seed: int, numbers: Iterable[int]) -> Iterator[Batch]:
+    """The batches of these numbers; each is a function of the seed and its number."""
+    for number in numbers:
         first = number * BATCH
         indices = range(first, first + BATCH)
         shown = tuple(_picture(index, seed, len(data.captions)) for index in indices)

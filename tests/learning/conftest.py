@@ -13,6 +13,7 @@ if TYPE_CHECKING:  # what needs torch is imported by the fixtures: where torch i
     from engine.training.session import Result
     from recipes.micro_base.quality import Model
 
+
 @pytest.fixture(scope="session")
 def base(micro_sd: Path) -> Model:
     """The built-in Stable Diffusion 1.x model, float32 on the CPU."""

@@ -23,6 +23,7 @@ PICTURES = 12  # of the creature
 CLASS = "circle"  # what it is called where it has no captions: a word that the base knows, as in DreamBooth
 STEPS = 240
 RATE = 5e-3
+NOT_LIKE = 0.6  # likeness that no picture of a scene reaches (tests/test_recipes_micro_base.py)
 Caption = Callable[[str], str]  # the ground's name -> the caption
 
 
