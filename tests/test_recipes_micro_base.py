@@ -10,9 +10,11 @@ import torch
 
 from engine import models
 from engine.diffusion.objective import draw
+from engine.errors import UserError
 from engine.generation import conditioning, generate
 from engine.generation.prompt import Shot
 from recipes.micro_base import autoencoder, card, dataset, diffusion, drawing, quality, scenes, words
+from recipes.micro_base.__main__ import main
 from recipes.micro_base.architecture import MODELS
 from recipes.micro_base.autoencoder import Stage
 from recipes.micro_base.diffusion import Phase
@@ -173,6 +175,19 @@ def test_words_that_decide_the_picture_come_to_sound_different(name: str, monkey
     before = apart()
     words.teach(family, encoders, data, 1, CPU, lambda line: None)
     assert apart() > 3 * before
+
+
+def test_a_damaged_snapshot_is_named(tmp_path: Path) -> None:
+    (tmp_path / "x.pt").write_bytes(b"junk\n")
+    layer = torch.nn.Linear(1, 1)
+    with pytest.raises(UserError, match=r"x\.pt.*damaged"):
+        Snapshot(tmp_path / "x.pt", {"layer": layer}, torch.optim.AdamW(layer.parameters())).restore()
+
+
+def test_a_folder_that_cannot_be_made_is_refused_before_any_training(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (tmp_path / "file").write_text("x", encoding="utf-8")
+    assert main(["--out", str(tmp_path / "file"), "--work", str(tmp_path / "work")]) == 1
+    assert "--out" in capsys.readouterr().err
 
 
 def test_batches_repeat_and_start_anywhere() -> None:

@@ -41,6 +41,8 @@ def main(arguments: list[str] | None = None) -> int:
         torch.set_num_threads(chosen.threads)
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     try:
+        for folder in (chosen.out, chosen.work):  # not after hours
+            _make_folder(folder)
         for name in [chosen.only] if chosen.only else MODELS:
             make(name, chosen.out, chosen.work, device, chosen.bf16)
     except UserError as error:
@@ -57,11 +59,17 @@ def make(name: str, out: Path, work: Path, device: torch.device, bf16: bool) -> 
     vae = autoencoder.train(spec, SEED, work, device, bf16, say)
     parts = diffusion.train(name, family, specs, vae, SEED, work, device, bf16, say)
     path = out / f"{name}.safetensors"
-    path.parent.mkdir(parents=True, exist_ok=True)
     models.get(family).save(parts, path, "original", torch.float16, metadata=METADATA)
     say(f"made {path}, {path.stat().st_size / 1e6:.1f} MB")
     for line in card.measured(path):
         say(line)
+
+
+def _make_folder(folder: Path) -> None:
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise UserError(f"{folder}: this folder cannot be made ({error.strerror})", hint="name another with --out or --work") from error
 
 
 def say(line: str) -> None:

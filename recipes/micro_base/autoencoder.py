@@ -88,7 +88,7 @@ def run(stage: Stage, vae: AutoencoderKL, data: Tensor, seed: int, snapshot: Pat
     running = None
     for step in range(kept.restore(), stage.steps):
         for group in optimizer.param_groups:
-            group["lr"] = stage.rate * min(1.0, (step + 1) / 200) * 0.5 * (1 + math.cos(math.pi * step / stage.steps))
+            group["lr"] = stage.rate * falling(step, stage.steps, 200)
         with torch.autocast(data.device.type, torch.bfloat16, enabled=bf16):
             loss = _loss(vae, _batch(data, seed, step, stage), seeds.derived(seed, f"{stage.name} noise", step))
         loss.backward()
@@ -101,6 +101,11 @@ def run(stage: Stage, vae: AutoencoderKL, data: Tensor, seed: int, snapshot: Pat
         if kept.due() or step + 1 == stage.steps:
             kept.write(step + 1)
     vae.eval().requires_grad_(False)
+
+
+def falling(step: int, steps: int, warmup: int) -> float:
+    """The share of the learning rate at a step: half a cosine from 1 down to 0, rising over the first `warmup` steps."""
+    return min(1.0, (step + 1) / warmup) * 0.5 * (1 + math.cos(math.pi * step / steps))
 
 
 @torch.no_grad()

@@ -10,6 +10,7 @@ import torch
 from torch import nn
 
 from engine import files
+from engine.errors import UserError
 
 EVERY_SECONDS = 600.0
 
@@ -24,14 +25,20 @@ class Snapshot:
         self._written = time.monotonic()
 
     def restore(self) -> int:
-        """Take over the file's state where there is one; the number of finished steps."""
+        """Take over the file's state where there is one; the number of finished steps. UserError for a file that is no such state."""
         if not self._path.exists():
             return 0
-        state = torch.load(self._path, weights_only=True)
-        for name, network in self._networks.items():
-            network.load_state_dict(state["networks"][name])
-        self._optimizer.load_state_dict(state["optimizer"])
-        return int(state["step"])
+        try:
+            state = torch.load(self._path, weights_only=True)
+            for name, network in self._networks.items():
+                network.load_state_dict(state["networks"][name])
+            self._optimizer.load_state_dict(state["optimizer"])
+            return int(state["step"])
+        except Exception as error:  # whatever torch's reader meets in a damaged file, it raises as it comes
+            raise UserError(
+                f"{self._path}: this snapshot is damaged, or of another training ({type(error).__name__})",
+                hint="move it away, and its part is trained from the beginning; or name another folder with --work",
+            ) from error
 
     def write(self, step: int) -> None:
         """Keep the state after so many steps."""

@@ -16,6 +16,7 @@ from torch import Tensor, nn
 
 from engine import seeds
 from engine.models.family import Cond, Family
+from recipes.micro_base.autoencoder import falling
 from recipes.micro_base.dataset import Data
 from recipes.micro_base.weights import uniform
 
@@ -36,7 +37,7 @@ def teach(
     optimizer = torch.optim.AdamW(parameters, lr=RATE, betas=(0.9, 0.99), weight_decay=0.0)
     for step in range(STEPS):
         for group in optimizer.param_groups:
-            group["lr"] = RATE * min(1.0, (step + 1) / WARMUP) * 0.5 * (1 + math.cos(math.pi * step / STEPS))
+            group["lr"] = RATE * falling(step, STEPS, WARMUP)
         rng = random.Random(seeds.derived(seed, "words", step))
         items = [rng.randrange(len(data.captions)) for _ in range(BATCH)]
         ids = family.tokenize([data.caption(item, rng) for item in items])
