@@ -214,7 +214,7 @@ def main(arguments: Sequence[str] | None = None, root: Path = ROOT) -> int:
         log.say(f"\nnot ready: {told.where + ': ' if told.where else ''}{told.message}")
         log.say(f"next: {told.hint or _AGAIN}")
         return 1
-    log.say("\nnext: double-click scripts\\train.cmd, which trains the demo; docs\\windows.md tells the rest")
+    log.say("\nnext: double-click scripts\\demo.cmd, which trains the demo; docs\\windows.md tells the rest")
     return 0
 
 

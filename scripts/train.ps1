@@ -1,6 +1,7 @@
-﻿# Trains a LoRA. As it is: the demo. Change the three variables below, put your pictures in place, and run this file or train.cmd.
-# 訓練 LoRA，不修改即訓練示例。改下面三個變數、放好圖片，執行本檔或 train.cmd。
-# 训练 LoRA，不修改即训练示例。改下面三个变量、放好图片，运行本文件或 train.cmd。
+﻿# Trains a LoRA. Change the three variables below, put your pictures in place, and run this file or train.cmd. As it is, it trains on the
+# demo's pictures at the rates for real models, which move the tiny built-in one little: the demo itself is demo.cmd.
+# 訓練 LoRA。改下面三個變數、放好圖片，執行本檔或 train.cmd；內建範例請執行 demo.cmd。
+# 训练 LoRA。改下面三个变量、放好图片，运行本文件或 train.cmd；内置示例请运行 demo.cmd。
 #
 # Texts and paths stand between quotes; "" is nothing. $true is on, $false is off. Relative paths count from the product's folder.
 # 文字與路徑放在引號內，"" 表示不設定；$true 開，$false 關；相對路徑從程式資料夾算起。

@@ -43,7 +43,7 @@ def test_a_success_says_what_comes_next(tmp_path: Path, monkeypatch: pytest.Monk
     monkeypatch.setattr(Setup, "run", lambda self: awake.append(0))
     assert install.main([], tmp_path) == 0
     assert len(awake) == 3 and awake[1] == 0  # asked to stay awake, worked, let go
-    assert "scripts\\train.cmd" in capsys.readouterr().out
+    assert "scripts\\demo.cmd" in capsys.readouterr().out
 
 
 def test_folders_in_which_it_cannot_end_well(tmp_path: Path) -> None:

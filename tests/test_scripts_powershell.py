@@ -21,7 +21,7 @@ from scripts import evaluator
 FOLDER = Path(__file__).resolve().parent.parent / "scripts"
 SCRIPTS = sorted(FOLDER.rglob("*.ps1"))
 FRONT = [path for path in SCRIPTS if path.parent == FOLDER]
-NAMES = ["check", "doctor", "sample", "tensorboard", "train"]
+NAMES = ["check", "demo", "doctor", "sample", "tensorboard", "train"]
 MARK = b"\xef\xbb\xbf"
 # peers.md 4.1 and 4.3: every variable at the top of the two ancestors' train.ps1.
 WINDOWS = """
@@ -45,11 +45,16 @@ NEWER = (
 )
 
 
+def command_of(path: Path) -> str:
+    """The engine's command that a front script runs."""
+    return str(json.loads(evaluator.hand_over(path))["command"])
+
+
 def settings(path: Path, arguments: Any = (), **changed: Any) -> Loaded:
     """The settings that the engine makes of a script run with these arguments, some variables changed."""
     from engine.__main__ import _load
 
-    command = path.stem
+    command = command_of(path)
     words = handover.words(evaluator.hand_over(path, arguments, **changed), command)
     return _load(words, own=[own.option for own in variables.OWN.get(command, ())])[0]
 
@@ -149,7 +154,7 @@ def test_a_script_is_variables_and_one_call(path: Path) -> None:
     lines = evaluator.read(path).splitlines()
     code = [line for line in lines if line and not line.startswith("#")]
     assert code[0] == '$ErrorActionPreference = "Stop"'
-    call = f"Invoke-Engine -Script $PSCommandPath -Command {path.stem} -More $args"
+    call = f"Invoke-Engine -Script $PSCommandPath -Command {'train' if path.stem == 'demo' else path.stem} -More $args"
     assert code[-2:] == ['. "$PSScriptRoot\\lib\\hand_over.ps1"', call]
     assert all(re.fullmatch(r"\$\w+ = .+", line) for line in code[:-2])
 
@@ -167,9 +172,10 @@ def test_every_variable_is_documented_in_english_and_chinese(path: Path) -> None
 
 @pytest.mark.parametrize("path", FRONT, ids=lambda path: path.name)
 def test_every_variable_is_a_row_of_the_option_table(path: Path) -> None:
-    own = {own.name for own in variables.OWN.get(path.stem, ())}
+    command = command_of(path)
+    own = {own.name for own in variables.OWN.get(command, ())}
     names = evaluator.run(evaluator.read(path), given={"args": []}).variables.keys() - {"ErrorActionPreference"}
-    known = own if path.stem in variables.WITHOUT_SETTINGS else own | variables.BY_NAME.keys() | run_keys().keys() | options.RUN.keys()
+    known = own if command in variables.WITHOUT_SETTINGS else own | variables.BY_NAME.keys() | run_keys().keys() | options.RUN.keys()
     assert sorted(names - known) == [] and sorted(own - names) == []
 
 
@@ -202,6 +208,14 @@ def test_train_as_it_is_trains_the_demo(root: Path, monkeypatch: pytest.MonkeyPa
     assert (config.network.network_dim, config.network.network_alpha, config.data.train_batch_size) == (32, 16.0, 2)
     assert config.data.resolution is None  # what the base model was made for, whichever it is
     assert config.sample.sample_prompts == "./train_data/demo/sample_prompts.txt" and (root / config.sample.sample_prompts).is_file()
+
+
+def test_demo_is_its_file_alone_and_arguments_win(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from engine.__main__ import _load
+
+    monkeypatch.chdir(root)
+    assert settings(FOLDER / "demo.ps1").config == _load(["--config", "configs/demo.toml"])[0].config
+    assert settings(FOLDER / "demo.ps1", ["--seed", 7]).config.training.seed == 7
 
 
 def test_odd_paths_and_numbers_as_text(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import subprocess
 import sys
@@ -30,7 +31,7 @@ def main(words: list[str]) -> int:
         return 1
     environment = {name: value for name, value in os.environ.items() if not name.startswith(HOSTS)}
     environment.update(ENGINE_HANDOVER=text, PYTHONNOUSERSITE="1", PYTHONUTF8="1")
-    command = [str(python), "-s", "-X", "utf8", "-m", "engine", path.stem if (root / f"scripts/{path.stem}.cmd").exists() else "train"]
+    command = [str(python), "-s", "-X", "utf8", "-m", "engine", json.loads(text)["command"]]
     return subprocess.run(command, cwd=root, env=environment, check=False).returncode
 
 

@@ -144,17 +144,19 @@ class TheScripts(unittest.TestCase):
         for path in sorted((self.bench.root / "scripts").glob("[c-t]*.ps1")):
             if not (FOLDER / path.name).exists():
                 continue
-            names = re.findall(r"(?m)^\$(\w+) = ", path.read_bytes().decode("utf-8-sig"))
+            text = path.read_bytes().decode("utf-8-sig")
+            names = re.findall(r"(?m)^\$(\w+) = ", text)
+            (command,) = re.findall(r"(?m)^Invoke-Engine .* -Command (\w+) ", text)
             for answer in self.in_each_shell(path.stem, path):
                 self.assertEqual(answer.returncode, 0, answer.stdout + answer.stderr)
                 self.assertIn("初音 ミク", answer.stdout)
                 record = self.bench.record()
                 assert record is not None
-                self.assertEqual(record["arguments"], [path.stem])
+                self.assertEqual(record["arguments"], [command])
                 self.assertEqual(Path(record["folder"]), self.bench.root)
                 self.assertEqual(record["flags"], [1, 1])
                 handed = record["handed_over"]
-                self.assertEqual((Path(handed["script"]), handed["command"], handed["arguments"]), (path, path.stem, []))
+                self.assertEqual((Path(handed["script"]), handed["command"], handed["arguments"]), (path, command, []))
                 self.assertEqual(list(handed["variables"]), names)
 
     def test_the_status_is_the_engines(self) -> None:
