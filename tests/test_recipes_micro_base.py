@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 import torch
+import torch.nn.functional as F
 
 from engine import models
 from engine.diffusion.objective import draw
@@ -36,6 +37,15 @@ def test_every_attribute_is_seen_in_what_the_renderer_draws() -> None:
     wanted = scenes.drawn(rng, 200, scenes.ALL)
     found = quality.accuracy([autoencoder.as_tensor(drawing.draw(scene, rng)) for scene in wanted], wanted)
     assert all(value.share == 1.0 for value in found.values()), found
+
+
+def test_a_shape_is_known_by_its_outline_however_soft_its_edges() -> None:
+    """Stretched to its bounding box, a small star without its tips is a circle: 20 of these 300 were misread."""
+    rng = random.Random(5)
+    wanted = scenes.drawn(rng, 300, scenes.ALL)
+    drawn = torch.stack([autoencoder.as_tensor(drawing.draw(scene, rng)) for scene in wanted]).float()
+    soft = F.avg_pool2d(F.pad(drawn, (2,) * 4, mode="replicate"), 5, 1).round().to(torch.uint8)
+    assert quality.accuracy(soft, wanted)["shape"].share == 1.0
 
 
 def test_likeness_tells_the_creature_from_everything_else() -> None:

@@ -59,7 +59,7 @@ class Stage:
 STAGES = (
     Stage("crops", 1900, 7e-4, CROP, decoder_only=False),
     Stage("whole", 2000, 7e-4, drawing.SIDE, decoder_only=False),
-    Stage("decoder", 2000, 5e-4, drawing.SIDE, decoder_only=True),  # the latents stay what they are, so the U-Nets need not wait for it
+    Stage("decoder", 5000, 7e-4, drawing.SIDE, decoder_only=True),  # the latents stay what they are, so the U-Nets need not wait for it
 )
 
 

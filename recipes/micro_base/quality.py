@@ -10,7 +10,6 @@ from pathlib import Path
 
 import torch
 import torch.nn.functional as F
-from PIL import Image, ImageDraw
 from torch import Tensor, nn
 
 from engine import models
@@ -25,7 +24,7 @@ from recipes.micro_base.scenes import Colour, Scene
 _BORDER = 3  # pixels: the frame that shows the ground
 _DIFFERENT = 40.0  # distance in sRGB from which a pixel is not the ground's
 _LEAST = 25  # pixels that a shape has at least
-_FACE = 32  # pixels: the side of a shape's outline when shapes are compared
+_RADII = range(7, 21)  # pixels: the sizes of the outlines that are laid over a shape
 _REACH = 6  # pixels: how far a template is moved about
 
 
@@ -61,25 +60,26 @@ def look(picture: Tensor) -> Seen:
 
 
 def _shape(mask: Tensor) -> str:
-    """The shape whose outline covers the mask best (intersection over union), both stretched to the same box."""
-    face = _face(mask)
-    return max(scenes.SHAPES, key=lambda name: float((face & _outline(name)).sum() / (face | _outline(name)).sum()))
+    """The shape whose outline, in some size and place, covers the mask best (intersection over union)."""
+    outlines = _outlines()
+    y, x = (round(float(place.float().mean())) for place in torch.nonzero(mask, as_tuple=True))
+    half = drawing.SIDE // 2 + _REACH
+    near = F.pad(mask.float(), (half,) * 4)[y : y + 2 * half, x : x + 2 * half]  # the mask's middle is in the middle
+    common = F.conv2d(near[None, None], outlines[:, None])[0]
+    either = mask.sum() + outlines.sum((1, 2))[:, None, None] - common
+    return scenes.SHAPES[int((common / either).amax((1, 2)).argmax()) // len(_RADII)]
 
 
 @functools.lru_cache
-def _outline(shape: str) -> Tensor:
-    image = Image.new("L", (128, 128), 0)
-    ImageDraw.Draw(image).polygon(drawing.outline(shape, (64, 64), 50), fill=255)
-    return _face(as_tensor(image.convert("RGB"))[0] > 127)
-
-
-def _face(mask: Tensor) -> Tensor:
-    """The mask's bounding box, stretched. A row or column with a stray pixel or two does not count."""
-    rows, columns = ((mask.sum(axis) > 2).nonzero().flatten() for axis in (1, 0))
-    if not len(rows) or not len(columns):
-        return torch.zeros(_FACE, _FACE, dtype=torch.bool)
-    box = mask[rows[0] : rows[-1] + 1, columns[0] : columns[-1] + 1]
-    return F.interpolate(box[None, None].float(), size=(_FACE, _FACE), mode="area")[0, 0] > 0.5
+def _outlines() -> Tensor:
+    """Every shape in every size, in the middle of a picture: how much of each pixel is covered, [shapes * radii, 64, 64]."""
+    made = []
+    for shape in scenes.SHAPES:
+        for radius in _RADII:
+            canvas = drawing.Canvas((0, 0, 0))
+            canvas.polygon(drawing.outline(shape, (drawing.SIDE / 2, drawing.SIDE / 2), radius), (255, 255, 255))
+            made.append(as_tensor(canvas.finished())[0] / 255)
+    return torch.stack(made)
 
 
 def _nearest(colour: Tensor, names: Mapping[str, Colour]) -> str:
