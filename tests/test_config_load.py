@@ -166,16 +166,17 @@ def test_mistakes_of_a_file() -> None:
         "a.toml:7  config_file: a file of settings cannot name another; give both on the command line",
         "a.toml:8  general.seed2: a section holds keys, not further sections",
         "a.toml:9  network_dim: a whole number is expected, here is a table",
-        "gone.toml: this file does not exist. Check the path; it counts from the current folder",
+        "gone.toml: this file does not exist. Check the path; it counts from the current folder; --config names it",
     ]
     Path("b.toml").write_text("seed = \n", encoding="utf-8")
-    assert problems("--config", "b.toml") == ["b.toml:1: this is not valid TOML: invalid value. See toml.io for the rules"]
+    said = "b.toml:1: this is not valid TOML: invalid value. See toml.io for the rules; --config names it"
+    assert problems("--config", "b.toml") == [said]
 
 
 def test_an_unreadable_file_is_the_one_mistake() -> None:
     """It may hold everything that the command needs, so nothing else is said to be missing."""
     said = problems("--config", "gone.toml", required=("pretrained_model_name_or_path", "train_data_dir"))
-    assert said == ["gone.toml: this file does not exist. Check the path; it counts from the current folder"]
+    assert said == ["gone.toml: this file does not exist. Check the path; it counts from the current folder; --config names it"]
 
 
 def test_values_are_read_leniently_where_their_meaning_is_plain() -> None:

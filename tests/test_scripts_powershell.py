@@ -216,6 +216,17 @@ def test_demo_is_its_file_alone_and_arguments_win(root: Path, monkeypatch: pytes
     monkeypatch.chdir(root)
     assert settings(FOLDER / "demo.ps1").config == _load(["--config", "configs/demo.toml"])[0].config
     assert settings(FOLDER / "demo.ps1", ["--seed", 7]).config.training.seed == 7
+    with_one = settings(FOLDER / "demo.ps1", train_unet_only=True)
+    assert with_one.config.model.max_token_length == settings(FOLDER / "demo.ps1").config.model.max_token_length
+    assert with_one.config.network.network_train_unet_only
+
+
+def test_a_file_of_settings_that_is_missing_is_told_with_the_line_that_names_it(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from engine.config.problems import ConfigError
+
+    monkeypatch.chdir(root)
+    with pytest.raises(ConfigError, match=r"configs/gone\.toml: this file does not exist.*; demo\.ps1:7 names it"):
+        settings(FOLDER / "demo.ps1", config_file="configs/gone.toml")
 
 
 def test_odd_paths_and_numbers_as_text(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -43,11 +43,6 @@ class Script:
         """Where a variable stands."""
         return Origin(self.name, self.text.assignment(name).line, name=f"${name}")
 
-    @property
-    def leaves_all_to_a_file(self) -> bool:
-        """Whether it names a file of settings and sets nothing itself, as demo.ps1 does."""
-        return {name.lower() for name in self.variables if not _POWERSHELLS_OWN.fullmatch(name.lower())} == {"config_file"}
-
 
 def words(text: str, command: str) -> list[str]:
     """The command line that a hand-over stands for, behind the command; none where nothing was handed over to this command.
@@ -77,7 +72,7 @@ def sources(text: str) -> tuple[Source, ...]:
     reader = _Reader(script)
     reader.read()
     found: list[Source] = []
-    if script.command in TRAINING and not script.leaves_all_to_a_file:
+    if script.command in TRAINING and not reader.files:  # a file of settings stands for itself, as in lora-scripts' train_by_toml.ps1
         given = {name.lower() for name in script.variables}
         always = [Entry(key, value, Origin(script.name, name=f"${key}")) for key, value in ALWAYS if key not in given]
         found.append(Flags(tuple(always)))
@@ -221,8 +216,11 @@ class _Reader:
             self._convolutions()
         if str(self._all.get("model_type")).lower() == "sdxl":
             self.entries.pop("clip_skip", None)  # as in lora-scripts: SDXL's layers are fixed
-        if self.script.command in TRAINING and not self.script.leaves_all_to_a_file:
+        if self.script.command in TRAINING:
             self._sample_pictures()
+        for file in self.files if self.entries else ():
+            message = f"the settings in {file.path} win over the variables here"
+            self.findings.notice(self.script.origin("config_file"), "config_file", message)
 
     def _take(self, name: str, variable: Variable, raw: object) -> None:
         origin = self.script.origin(name)
@@ -274,8 +272,6 @@ class _Reader:
     def _config_file(self, origin: Origin, raw: object) -> None:
         if values.show(raw) not in ("", "false"):
             self.files.append(ConfigFile(values.show(raw), str(origin)))
-            if not self.script.leaves_all_to_a_file:
-                self.findings.notice(origin, "config_file", f"the settings in {values.show(raw)} win over the variables here")
 
     def _draw_seed(self) -> None:
         drawn = secrets.randbelow(2**32)

@@ -39,7 +39,7 @@ class DatasetTree:
 
 @dataclass(frozen=True)
 class ConfigFile:
-    """A TOML file of settings: flat as sd-scripts' `config_file`, or in sections. `flag` is the option that named it."""
+    """A TOML file of settings: flat as sd-scripts' `config_file`, or in sections. `flag` names it: an option, or a script and its line."""
 
     path: str
     flag: str = ""
@@ -74,7 +74,7 @@ def read(source: Source, findings: Findings) -> RunFile:
     try:
         values, lines = toml_lines.read_file(source.path)
     except UserError as error:
-        note(error, findings)
+        note(error, findings, f"; {source.flag} names it" if source.flag else "")
         findings.unread = True
         return RunFile()
     return _run_file(source.path, values, lines, findings)
@@ -99,11 +99,11 @@ def read_dataset(entry: Entry, path: str, findings: Findings) -> DatasetTree | N
     return tree
 
 
-def note(error: UserError, findings: Findings) -> None:
-    """A file that cannot be read, as a problem among the others."""
+def note(error: UserError, findings: Findings, more: str = "") -> None:
+    """A file that cannot be read, as a problem among the others; `more` follows the hint."""
     file, _, line = error.where.rpartition(":")
     origin = Origin(file, int(line)) if file and line.isdigit() else Origin(error.where)
-    findings.problem(origin, "", f"{error.message}. {error.hint[:1].upper() + error.hint[1:]}".rstrip(" ."))
+    findings.problem(origin, "", f"{error.message}. {error.hint[:1].upper() + error.hint[1:]}".rstrip(" .") + more)
 
 
 def _run_file(path: str, values: dict[str, object], lines: dict[KeyPath, int], findings: Findings) -> RunFile:

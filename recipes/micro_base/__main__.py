@@ -1,6 +1,6 @@
 """Trains the micro base models from nothing: `python -m recipes.micro_base`. Interrupted at any moment, the same command goes on.
 
-Some hours on two CPU cores. models/micro/README.md is the models' card, with what was measured.
+About two hours on two CPU cores. models/micro/README.md is the models' card, with what was measured.
 """
 
 from __future__ import annotations

@@ -28,16 +28,25 @@ def right(model: Model, pool: tuple[Scene, ...], scale: float) -> dict[str, Accu
     return found
 
 
-def test_pictures_are_what_the_prompt_asks_for(model: Model) -> None:
+@pytest.fixture(scope="module")
+def guided(model: Model) -> dict[str, Accuracy]:
+    """What is right at guidance 7."""
+    return right(model, scenes.ALL, 7.0)
+
+
+def test_pictures_are_what_the_prompt_asks_for(guided: dict[str, Accuracy]) -> None:
     assert any(scene.held_out for scene in card.prompts(scenes.ALL, seed=1))
-    found = right(model, scenes.ALL, 7.0)
-    assert found["colour"].share >= 0.9
-    assert found["shape"].share >= 0.8
-    assert found["position"].share >= 0.8
-    assert found["ground"].share >= 0.9
+    assert guided["colour"].share >= 0.9
+    assert guided["shape"].share >= 0.8
+    assert guided["position"].share >= 0.8
+    assert guided["ground"].share >= 0.9
 
 
-def test_guidance_makes_pictures_follow_the_prompt_more(model: Model) -> None:
-    """On combinations that training never showed. At 7 the gain is within the interval (models/micro/README.md says why)."""
-    plain, guided = (right(model, scenes.HELD_OUT, scale)["all"] for scale in (1.0, 3.0))
-    assert guided.share - plain.share > guided.margin
+@pytest.mark.xfail(strict=True, reason="issue 5: these files gain less than the interval at 7; docs/decisions.md has what others gained")
+def test_guidance_of_7_makes_more_right_than_none(model: Model, guided: dict[str, Accuracy]) -> None:
+    assert guided["all"].share - right(model, scenes.ALL, 1.0)["all"].share > guided["all"].margin
+
+
+def test_some_guidance_makes_more_right_where_training_showed_nothing(model: Model) -> None:
+    plain, some = (right(model, scenes.HELD_OUT, scale)["all"] for scale in (1.0, 3.0))
+    assert some.share - plain.share > some.margin
