@@ -32,6 +32,17 @@ def test_a_tenth_of_the_combinations_is_held_out() -> None:
     assert not unseen & {(scene.shape, scene.colour, scene.position, scene.ground) for scene in scenes.TRAINED}
 
 
+def test_some_captions_have_one_word_wrong_and_none_tells_of_what_is_held_out() -> None:
+    shown = scenes.drawn(random.Random(0), 2000)
+    told = list(dataset.captions(shown, 1))
+    wrong = [(scene, text) for scene, text in zip(shown, told, strict=True) if text != f"{scene.tags()}\n{scene.sentence()}"]
+    assert 0.9 * dataset.MISTAKEN < len(wrong) / len(shown) < 1.1 * dataset.MISTAKEN
+    changed = [[*map(str.__ne__, scene.tags().split(", "), text.split("\n")[0].split(", "))] for scene, text in wrong]
+    assert all(sum(words) == 1 for words in changed)
+    assert all(map(any, zip(*changed, strict=True)))  # each attribute
+    assert not set(told) & {f"{scene.tags()}\n{scene.sentence()}" for scene in scenes.HELD_OUT}
+
+
 def test_every_attribute_is_seen_in_what_the_renderer_draws() -> None:
     rng = random.Random(0)
     wanted = scenes.drawn(rng, 200, scenes.ALL)

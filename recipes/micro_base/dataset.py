@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -13,8 +14,10 @@ from engine.data.captions import CaptionOptions, render
 from engine.models.vae import encode_images
 from recipes.micro_base import drawing, scenes
 from recipes.micro_base.autoencoder import as_tensor
+from recipes.micro_base.scenes import Scene
 
 PICTURES = 16000
+MISTAKEN = 0.08  # the share of pictures whose caption has one word wrong
 CAPTIONS = CaptionOptions(enable_wildcard=True, shuffle_caption=True, caption_tag_dropout_rate=0.05, caption_dropout_rate=0.1)
 
 
@@ -32,7 +35,7 @@ class Data:
 
 
 def prepare(vae: nn.Module, seed: int, device: torch.device) -> Data:
-    """Draw the pictures and encode them."""
+    """Draw the pictures and encode them, and describe them as people do, who err: that is what guidance makes up for."""
     rng = random.Random(seeds.derived(seed, "pictures"))
     shown = scenes.drawn(rng, PICTURES)
     means, stds = [], []
@@ -41,4 +44,12 @@ def prepare(vae: nn.Module, seed: int, device: torch.device) -> Data:
         mean, std = encode_images(vae, pixels.to(device).float() / 127.5 - 1)
         means.append(mean.cpu())
         stds.append(std.cpu())
-    return Data(torch.cat(means), torch.cat(stds), tuple(f"{scene.tags()}\n{scene.sentence()}" for scene in shown))
+    return Data(torch.cat(means), torch.cat(stds), tuple(captions(shown, seed)))
+
+
+def captions(shown: Sequence[Scene], seed: int) -> Iterator[str]:
+    """The caption files of pictures of these scenes, some of them mistaken."""
+    rng = random.Random(seeds.derived(seed, "mistakes"))
+    for scene in shown:
+        told = scenes.mistaken(scene, rng) if rng.random() < MISTAKEN else scene
+        yield f"{told.tags()}\n{told.sentence()}"

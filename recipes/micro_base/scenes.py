@@ -7,7 +7,7 @@ ask whether the model has learned the words or the pictures.
 from __future__ import annotations
 
 import random
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import product
 
 from engine import seeds
@@ -62,7 +62,15 @@ class Scene:
         return f"a {self.size} {self.texture} {self.colour} {self.shape} {where} on a {self.ground} background"
 
 
-ALL = tuple(Scene(*words) for words in product(SHAPES, COLOURS, SIZES, POSITIONS, GROUNDS, TEXTURES))
+WORDS: dict[str, tuple[str, ...]] = {  # in the order of a scene's attributes
+    "shape": SHAPES,
+    "colour": tuple(COLOURS),
+    "size": tuple(SIZES),
+    "position": tuple(POSITIONS),
+    "ground": tuple(GROUNDS),
+    "texture": TEXTURES,
+}
+ALL = tuple(Scene(*words) for words in product(*WORDS.values()))
 TRAINED = tuple(scene for scene in ALL if not scene.held_out)
 HELD_OUT = tuple(scene for scene in ALL if scene.held_out)
 
@@ -73,3 +81,10 @@ def drawn(rng: random.Random, count: int, scenes: tuple[Scene, ...] = TRAINED) -
     while len(pool) < count:
         pool.extend(rng.sample(scenes, min(len(scenes), count - len(pool))))
     return pool
+
+
+def mistaken(scene: Scene, rng: random.Random) -> Scene:
+    """The scene as it is told by somebody who gets one word wrong; never as one of those that are held out."""
+    attribute = rng.choice(list(WORDS))
+    told = [replace(scene, **{attribute: word}) for word in WORDS[attribute] if word != getattr(scene, attribute)]
+    return rng.choice([other for other in told if not other.held_out] or [scene])
