@@ -59,6 +59,16 @@ def test_a_shape_is_known_by_its_outline_however_soft_its_edges() -> None:
     assert quality.accuracy(soft, wanted)["shape"].share == 1.0
 
 
+@pytest.mark.parametrize(
+    ("ground", "colour"),
+    [("white", (216, 217, 204)), ("white", (205, 205, 205)), ("black", (50, 58, 52)), ("pink", (235, 165, 180)), ("sky", (145, 190, 210))],
+)
+def test_a_ground_has_the_name_that_the_eye_gives_it(ground: str, colour: tuple[int, int, int]) -> None:
+    """By the distance in sRGB the first one, a yellowish white, was pink."""
+    picture = torch.tensor(colour, dtype=torch.uint8)[:, None, None].expand(3, 64, 64)
+    assert quality.look(picture).ground == ground
+
+
 def test_likeness_tells_the_creature_from_everything_else() -> None:
     assert float(quality.likeness(card.creatures(30)).min()) > 0.8
     assert float(quality.likeness(card.drawn(30)).max()) < 0.6

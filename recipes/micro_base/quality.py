@@ -26,6 +26,7 @@ _DIFFERENT = 40.0  # distance in sRGB from which a pixel is not the ground's
 _LEAST = 25  # pixels that a shape has at least
 _RADII = range(7, 21)  # pixels: the sizes of the outlines that are laid over a shape
 _REACH = 6  # pixels: how far a template is moved about
+_XYZ = torch.tensor([[0.4124, 0.3576, 0.1805], [0.2126, 0.7152, 0.0722], [0.0193, 0.1192, 0.9505]])  # of linear sRGB (IEC 61966-2-1)
 
 
 # ---- scenes --------------------------------------------------------------------------------------------------------------------------
@@ -83,7 +84,17 @@ def _outlines() -> Tensor:
 
 
 def _nearest(colour: Tensor, names: Mapping[str, Colour]) -> str:
-    return min(names, key=lambda name: float((colour - torch.tensor(names[name])).norm()))
+    seen = _lab(colour)
+    return min(names, key=lambda name: float((seen - _lab(torch.tensor(names[name]).float())).norm()))
+
+
+def _lab(colour: Tensor) -> Tensor:
+    """CIELAB (1976) of an sRGB colour, [3] from 0 to 255: distances as the eye sees them, to which a yellowish white is no pink."""
+    levels = colour / 255
+    linear = torch.where(levels <= 0.04045, levels / 12.92, ((levels + 0.055) / 1.055) ** 2.4)
+    share = _XYZ @ linear / _XYZ.sum(1)  # of what white has
+    fx, fy, fz = torch.where(share > (6 / 29) ** 3, share ** (1 / 3), share * (29 / 6) ** 2 / 3 + 4 / 29)
+    return torch.stack([116 * fy - 16, 500 * (fx - fy), 200 * (fy - fz)])
 
 
 def _distance(a: tuple[float, float], b: tuple[float, float]) -> float:
