@@ -35,12 +35,12 @@ def test_a_tenth_of_the_combinations_is_held_out() -> None:
 def test_some_captions_have_one_word_wrong_and_none_tells_of_what_is_held_out() -> None:
     shown = scenes.drawn(random.Random(0), 2000)
     told = list(dataset.captions(shown, 1))
-    wrong = [(scene, text) for scene, text in zip(shown, told, strict=True) if text != f"{scene.tags()}\n{scene.sentence()}"]
+    wrong = [(scene, text) for scene, text in zip(shown, told, strict=True) if text != scene.caption_file()]
     assert 0.9 * dataset.MISTAKEN < len(wrong) / len(shown) < 1.1 * dataset.MISTAKEN
     changed = [[*map(str.__ne__, scene.tags().split(", "), text.split("\n")[0].split(", "))] for scene, text in wrong]
     assert all(sum(words) == 1 for words in changed)
     assert all(map(any, zip(*changed, strict=True)))  # each attribute
-    assert not set(told) & {f"{scene.tags()}\n{scene.sentence()}" for scene in scenes.HELD_OUT}
+    assert not set(told) & {scene.caption_file() for scene in scenes.HELD_OUT}
 
 
 def test_every_attribute_is_seen_in_what_the_renderer_draws() -> None:

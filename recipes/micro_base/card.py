@@ -26,16 +26,16 @@ def prompts(scenes_of: tuple[Scene, ...], seed: int, count: int = PROMPTS) -> li
     return scenes.drawn(random.Random(seed), count, scenes_of)
 
 
-def measured(path: Path) -> Iterator[str]:
-    """The card's tables, line by line."""
+def measured(path: Path, seed: int = 1) -> Iterator[str]:
+    """The card's tables, line by line; another seed asks for other scenes from other noise."""
     model = quality.load(path)
     yield "| prompts | guidance | " + " | ".join(_NAMES) + " |"
     yield "|---" * (len(_NAMES) + 2) + "|"
     for name, pool, written in (("all, tags", scenes.ALL, Scene.tags), ("held out, tags", scenes.HELD_OUT, Scene.tags),
                                 ("held out, sentences", scenes.HELD_OUT, Scene.sentence)):  # fmt: skip
-        wanted = prompts(pool, 1)
+        wanted = prompts(pool, seed)
         for scale in GUIDANCE:
-            made = quality.pictures(model, [written(scene) for scene in wanted], 1000, scale)
+            made = quality.pictures(model, [written(scene) for scene in wanted], 1000 * seed, scale)
             found = quality.accuracy(made, wanted)
             yield f"| {name} | {scale:g} | " + " | ".join(str(found[attribute]) for attribute in _NAMES) + " |"
     yield ""
@@ -66,8 +66,10 @@ def main() -> int:
     """The command; returns the exit code."""
     parser = argparse.ArgumentParser(prog="python -m recipes.micro_base.card", description=__doc__)
     parser.add_argument("model", type=Path, help="a micro model's file")
+    parser.add_argument("--seed", type=int, default=1, help="of prompts and noise (1, the card's)")
+    chosen = parser.parse_args()
     try:
-        for line in measured(parser.parse_args().model):
+        for line in measured(chosen.model, chosen.seed):
             print(line, flush=True)
     except UserError as error:
         print(f"error: {error}", file=sys.stderr)

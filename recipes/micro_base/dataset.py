@@ -52,4 +52,4 @@ def captions(shown: Sequence[Scene], seed: int) -> Iterator[str]:
     rng = random.Random(seeds.derived(seed, "mistakes"))
     for scene in shown:
         told = scenes.mistaken(scene, rng) if rng.random() < MISTAKEN else scene
-        yield f"{told.tags()}\n{told.sentence()}"
+        yield told.caption_file()

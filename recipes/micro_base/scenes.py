@@ -61,6 +61,10 @@ class Scene:
         where = "in the center" if self.position == "center" else f"at the {self.position}"
         return f"a {self.size} {self.texture} {self.colour} {self.shape} {where} on a {self.ground} background"
 
+    def caption_file(self) -> str:
+        """What the text file beside the picture holds: a line of tags and a sentence."""
+        return f"{self.tags()}\n{self.sentence()}"
+
 
 WORDS: dict[str, tuple[str, ...]] = {  # in the order of a scene's attributes
     "shape": SHAPES,
