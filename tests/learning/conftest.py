@@ -1,4 +1,4 @@
-"""What the learning tests share: the base model, loaded, and what was learned on it. Each training takes 25 seconds at most."""
+"""What the learning tests share: the base model, loaded, and what was learned on it. How long a training takes: docs/measurements.md."""
 
 from __future__ import annotations
 
