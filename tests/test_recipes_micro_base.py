@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+import sys
 from pathlib import Path
 
 import pytest
@@ -242,6 +243,14 @@ def test_many_pictures_at_once_are_those_that_the_engine_makes(micro_sd: Path) -
     latents = generate.generate(model.network, shot, cond)
     (whole,) = generate.decode(model.network.family, model.vae, [latents], CPU)
     assert int((whole.permute(2, 0, 1).int() - second.int()).abs().max()) <= 1
+
+
+def test_the_card_of_a_file_that_is_not_there(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sys, "argv", ["card", "nosuch.safetensors"])
+    with pytest.raises(SystemExit):
+        card.main()
+    told = capsys.readouterr().err
+    assert "nosuch.safetensors" in told and "pretrained_model_name_or_path" not in told
 
 
 def test_the_models_are_what_their_card_says(root: Path, micro_sd: Path, micro_sdxl: Path) -> None:

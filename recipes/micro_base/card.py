@@ -68,6 +68,8 @@ def main() -> int:
     parser.add_argument("model", type=Path, help="a micro model's file")
     parser.add_argument("--seed", type=int, default=1, help="of prompts and noise (1, the card's)")
     chosen = parser.parse_args()
+    if not chosen.model.exists():
+        parser.error(f"there is no file {chosen.model}")  # the engine's own refusal names a setting, which this command does not have
     try:
         for line in measured(chosen.model, chosen.seed):
             print(line, flush=True)
