@@ -21,7 +21,7 @@ from recipes.micro_base.quality import Model
 SEED = int(os.environ.get("LEARNING_SEED", "1"))  # of the poses, the training and the pictures made: another one shows the spread
 PICTURES = 12  # of the creature
 CLASS = "circle"  # what it is called where it has no captions: a word that the base knows, as in DreamBooth
-STEPS = 240
+STEPS = 150
 RATE = 5e-3
 NOT_LIKE = 0.6  # likeness that no picture of a scene reaches (tests/test_recipes_micro_base.py)
 Caption = Callable[[str], str]  # the ground's name -> the caption
@@ -54,7 +54,7 @@ def train(base: Path, folder: Path, pictures: Path, *more: str, rate: float = RA
         "train_data_dir": pictures,
         "resolution": 64,
         "min_bucket_reso": 64,
-        "train_batch_size": 4,
+        "train_batch_size": 5,
         "network_dim": 16,
         "network_alpha": 16,
         "max_train_steps": STEPS,
