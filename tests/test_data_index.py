@@ -7,6 +7,7 @@ import io
 import os
 import sqlite3
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor, TimeoutError
 from pathlib import Path
 
 import pytest
@@ -129,6 +130,32 @@ def test_another_format_is_made_again(tmp_path: Path, pictures: Make, monkeypatc
     base = sqlite3.connect(tmp_path / "index.sqlite3")
     assert base.execute("PRAGMA user_version").fetchone() == (99,)
     base.close()
+
+
+def test_two_runs_that_begin_at_once_share_one_index(tmp_path: Path, pictures: Make, reads: list[int]) -> None:
+    """One of them is making the table, and has looked at the pictures, when the other opens the file."""
+    made = pictures(tmp_path)
+    with Index(tmp_path) as first:
+        first.look(made)
+    content = sqlite3.connect(tmp_path / "index.sqlite3")
+    script = "\n".join(content.iterdump()).replace("BEGIN TRANSACTION", "BEGIN IMMEDIATE").removesuffix("COMMIT;")
+    content.close()
+    (tmp_path / "index.sqlite3").unlink()
+    making = sqlite3.connect(tmp_path / "index.sqlite3")
+    making.executescript(f"{script} PRAGMA user_version = {index._FORMAT};")
+    reads.clear()
+    with ThreadPoolExecutor(1) as pool:
+
+        def second() -> int:
+            with Index(tmp_path) as known:
+                return len(known.look(made))
+
+        waiting = pool.submit(second)
+        with pytest.raises(TimeoutError):
+            waiting.result(timeout=0.5)
+        making.commit()
+        assert waiting.result(timeout=60) == 2 and not reads
+    making.close()
 
 
 def test_a_place_that_cannot_be_written_is_told(tmp_path: Path) -> None:

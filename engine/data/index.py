@@ -127,10 +127,12 @@ class Index:
     def _prepared(base: sqlite3.Connection) -> sqlite3.Connection:
         """The connection with a table of today's format in it."""
         try:
-            if base.execute("PRAGMA user_version").fetchone()[0] != _FORMAT:
-                base.execute("DROP TABLE IF EXISTS pictures")
-                base.execute(_TABLE)
-                base.execute(f"PRAGMA user_version = {_FORMAT}")
+            if not _is_todays(base):
+                base.execute("BEGIN IMMEDIATE")  # another run that makes the table now is waited for, and has made it then
+                if not _is_todays(base):
+                    base.execute("DROP TABLE IF EXISTS pictures")
+                    base.execute(_TABLE)
+                    base.execute(f"PRAGMA user_version = {_FORMAT}")
                 base.commit()
             base.execute("SELECT count(*) FROM pictures").fetchone()
         except sqlite3.Error:
@@ -145,6 +147,10 @@ class Index:
             "choose another `cache_dir`, free some space, or close the other run that uses it",
             where=str(self._path or ""),
         )
+
+
+def _is_todays(base: sqlite3.Connection) -> bool:
+    return bool(base.execute("PRAGMA user_version").fetchone()[0] == _FORMAT)
 
 
 def _mark(path: Path) -> tuple[int, int]:
