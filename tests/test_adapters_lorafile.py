@@ -47,13 +47,46 @@ def test_one_alpha_is_written_beside_each_module() -> None:
     assert {tensor.dtype for tensor in packed.values()} == {torch.float16}
 
 
-def test_different_alphas_are_folded_and_no_alpha_is_written() -> None:
-    modules = {"lora_unet_a": module(4, alpha=4.0), "lora_unet_b": module(8, alpha=1.0, seed=1)}
+Q, V, MLP = (f"lora_unet_down_blocks_0_attentions_0_transformer_blocks_0_{end}" for end in ("attn1_to_q", "attn2_to_v", "ff_net_2"))
+CONV = "lora_unet_down_blocks_0_resnets_0_conv1"
+TEXT = "lora_te_text_model_encoder_layers_0_"
+
+
+@pytest.mark.parametrize(
+    ("alphas", "written"),
+    [
+        ({Q: 4.0, V: 4.0, CONV: 1.0}, None),  # None: as they are
+        ({Q: 4.0, CONV: 1.0}, 4.0),  # neither is the most common
+        ({Q: 4.0, CONV: 1.0, MLP: 1.0}, 1.0),  # the most common is not the attention's
+        ({Q: 4.0, V: 2.0, MLP: 4.0}, 4.0),
+        ({Q: 4.0, V: 4.0, f"{TEXT}self_attn_q_proj": 2.0, f"{TEXT}mlp_fc1": 2.0}, None),  # each part has its own
+        ({Q: 4.0, V: 4.0, f"{TEXT}self_attn_q_proj": 2.0, f"{TEXT}self_attn_k_proj": 2.0, f"{TEXT}mlp_fc1": 1.0}, 4.0),
+        ({Q: 0.0, V: 2.0}, 2.0),  # by an alpha of 0 nothing can be divided
+        ({CONV: 1.0}, None),
+    ],
+)
+def test_alphas_that_differ_are_written_where_every_program_reads_them(alphas: dict[str, float], written: float | None) -> None:
+    modules = {name: module(4, alpha, seed) for seed, (name, alpha) in enumerate(alphas.items())}
     packed = lorafile.pack(modules, torch.float32)
-    assert not any(key.endswith("alpha") for key in packed)
-    for name, factors in lorafile.parse(packed).items():
-        assert factors.scale == 1.0
+    found = lorafile.parse(packed)
+    assert {name: float(packed[f"{name}.alpha"]) for name in alphas} == {name: written or alpha for name, alpha in alphas.items()}
+    for name, factors in found.items():
         torch.testing.assert_close(factors.delta(), modules[name].delta())
+        if written in (None, alphas[name]):
+            assert torch.equal(factors.up, modules[name].up)
+
+
+@pytest.mark.parametrize(
+    ("modules", "told"),
+    [
+        ({Q: module(4, 2.0)}, lorafile.Sizes("4", "2.0", "", "")),
+        ({Q: module(4, 2.0), V: module(4, 2.0), CONV: module(2, 1.0, shape=(6, 5, 3, 3))}, lorafile.Sizes("4", "2.0", "2", "1.0")),
+        ({Q: module(4, 2.0), MLP: module(8, 2.0, shape=(6, 5, 1, 1))}, lorafile.Sizes("Dynamic", "2.0", "", "")),
+        ({CONV: module(2, 1.0, shape=(6, 5, 3, 3))}, lorafile.Sizes("2", "1.0", "2", "1.0")),
+    ],
+)
+def test_what_a_file_is_said_to_be(modules: dict[str, Factors], told: lorafile.Sizes) -> None:
+    assert lorafile.sizes(lorafile.pack(modules, torch.float32)) == told
 
 
 def test_an_alpha_that_half_precision_cannot_hold_is_written_in_full() -> None:

@@ -1,6 +1,7 @@
 """LoRA files of tiny SD1 and SDXL models, with values as after training, as diffusers and LyCORIS read them.
 
-3x3 convolutions and the text encoders are included; alpha differs from the rank. One file has one alpha, the other several (folded).
+3x3 convolutions and the text encoders are included; alpha differs from the rank. One file has one alpha, one has another for its 3x3
+convolutions, and in one the attention layers' alphas differ, which diffusers cannot read as they are.
 """
 
 from __future__ import annotations
@@ -35,7 +36,8 @@ SPECS: dict[str, dict[str, UnetSpec | ClipSpec]] = {
     },
 }
 COUNTS = {"sd1": 277 + 2 * 6, "sdxl": 258 + 2 * 6 + 3 * 6}  # U-Net, then six a layer of each text encoder
-CASES = pytest.mark.parametrize(("family", "conv_alpha"), [("sd1", 3.0), ("sd1", 1.0), ("sdxl", 3.0), ("sdxl", 1.0)])
+ALPHAS = {"one": {3.0}, "convolutions' own": {3.0, 1.0}, "attention's differ": {3.0}}  # in the file
+CASES = pytest.mark.parametrize(("family", "kind"), [(family, kind) for family in SPECS for kind in ALPHAS])
 
 
 @dataclass
@@ -76,10 +78,16 @@ def model(name: str) -> Model:
     return Model(models.get(name), parts)
 
 
-def trained(subject: Model, conv_alpha: float) -> Method:
+def trained(subject: Model, kind: str) -> Method:
     """A LoRA of rank 4, 2 in 3x3 convolutions, alpha 3, with random factors."""
-    options = LoraArgs(conv_dim=2, conv_alpha=conv_alpha)
+    options = LoraArgs(conv_dim=2, conv_alpha=3.0 if kind == "one" else 1.0)
     method = adapters.make(adapters.row("lora"), subject.sites(), dim=4, alpha=3, dropout=None, options=options, seed=1)
+    if kind == "attention's differ":
+        weights = method.tensors(torch.float32)
+        for name in weights:
+            if name.endswith("to_q.alpha") or name.endswith("mlp_fc1.alpha"):
+                weights[name] = torch.tensor(0.7)
+        method = continued(subject, weights)
     source = torch.Generator().manual_seed(8)
     with torch.no_grad():
         for group in method.parameter_groups():
@@ -87,6 +95,14 @@ def trained(subject: Model, conv_alpha: float) -> Method:
                 parameter.normal_(std=0.15, generator=source)
     method.train(False)
     return method
+
+
+def continued(subject: Model, weights: dict[str, Tensor]) -> Method:
+    """A method that takes ranks, alphas and values from a file."""
+    row = adapters.row("lora")
+    return adapters.make(
+        row, subject.sites(), dim=1, alpha=None, dropout=None, options=LoraArgs(), seed=1, weights=weights, dim_from_weights=True
+    )
 
 
 def saved(method: Method, path: Path) -> dict[str, Tensor]:
@@ -110,17 +126,18 @@ def pipeline(name: str, subject: Model) -> Any:
 
 
 @CASES
-def test_ours_merged_by_us_and_fused_by_diffusers_are_the_same_model(tmp_path: Path, family: str, conv_alpha: float) -> None:
+def test_ours_merged_by_us_and_fused_by_diffusers_are_the_same_model(tmp_path: Path, family: str, kind: str) -> None:
     base = model(family)
     plain, before = base.output(), base.weights()
     assert len(before) == COUNTS[family]
-    method = trained(base, conv_alpha)
+    method = trained(base, kind)
     method.attach()
     applied = base.output()
     spread = plain.std()
     assert (applied - plain).std() > 0.1 * spread, "the LoRA under test must matter"
     tensors = saved(method, tmp_path / "lora.safetensors")
-    assert any(key.endswith(".alpha") for key in tensors) is (conv_alpha == 3.0)
+    assert {float(tensor) for key, tensor in tensors.items() if key.endswith(".alpha")} == ALPHAS[kind]
+    assert len(tensors) == 3 * COUNTS[family]
     changes = {name: factors.delta() for name, factors in lorafile.parse(tensors).items()}
     method.detach()
 
@@ -150,13 +167,29 @@ def lycoris() -> Any:
     LycorisNetwork.LORA_PREFIX = kept
 
 
-@pytest.mark.parametrize("family", list(SPECS))
-def test_lycoris_applies_the_file_alike(lycoris: Any, family: str) -> None:
+@CASES
+def test_a_run_that_continues_from_the_file_begins_where_it_ended(family: str, kind: str) -> None:
+    base = model(family)
+    method = trained(base, kind)
+    method.attach()
+    applied = base.output()
+    method.detach()
+    for weights in (method.tensors(torch.float32), dict(reversed(method.tensors(torch.float32).items()))):
+        again = continued(base, weights)
+        again.train(False)
+        again.attach()
+        assert (base.output() - applied).abs().max() < 1e-5 * applied.std()
+        again.detach()
+        assert again.tensors(torch.float32).keys() == weights.keys()
+
+
+@CASES
+def test_lycoris_applies_the_file_alike(lycoris: Any, family: str, kind: str) -> None:
     """Its forward, not its merge, is the measure. It names modules after diffusers' paths, so SDXL's are renamed for it."""
     from lycoris import create_lycoris_from_weights
 
     base = model(family)
-    method = trained(base, conv_alpha=3.0)
+    method = trained(base, kind)
     method.attach()
     applied = base.output()
     tensors = method.tensors(torch.float32)

@@ -47,12 +47,24 @@ def test_a_lora(tmp_path: Path) -> None:
     metadata = {"ss_output_name": "mine", "ss_network_dim": "8", "ss_network_alpha": "4", "ss_tag_frequency": tags, "ss_steps": "None"}
     told = lines(write(tmp_path / "lora.safetensors", {**lora(*names), **lora("lora_unet_other", rank=4)}, metadata=metadata))
     assert told["is"] == "an adapter: LoRA, for Stable Diffusion 1.x"
-    assert told["unet"] == "2 modules: rank 8 (1), rank 4 (1)"
-    assert told["text_encoder"] == "1 module: rank 8 (1)"
+    assert told["unet"] == "2 modules: rank 8 (1), rank 4 (1), alpha 0 (2)"  # the file holds zeros
+    assert told["text_encoder"] == "1 module: rank 8 (1), alpha 0 (1)"
     assert told["name"] == "mine"
     assert told["dim,"] == "alpha      8, 4"
     assert told["words"] == "1girl, hat, smile"
     assert "steps" not in told
+
+
+@pytest.mark.parametrize("dtype", ["float16", "bfloat16", "float32", "float64"])
+def test_alphas_are_read_from_the_file(dtype: str, tmp_path: Path) -> None:
+    torch = pytest.importorskip("torch")
+    from safetensors.torch import save_file
+
+    tensors = {f"{name}.lora_down.weight": torch.ones(4, 8) for name in ("lora_unet_a", "lora_unet_b", "lora_unet_c")}
+    tensors["lora_unet_a.alpha"] = torch.tensor(1.5, dtype=getattr(torch, dtype))
+    tensors["lora_unet_b.alpha"] = torch.tensor(8.0, dtype=getattr(torch, dtype))
+    save_file(tensors, tmp_path / "a.safetensors")
+    assert lines(tmp_path / "a.safetensors")["unet"] == "3 modules: rank 4 (3), alpha 1.5 (1), alpha 8 (1), no alpha (1)"
 
 
 @pytest.mark.parametrize(

@@ -61,6 +61,20 @@ def test_a_run_writes_its_file_settings_log_and_metadata(tmp_path: Path, micro_s
     assert str(tmp_path) not in json.dumps(metadata, ensure_ascii=False)
 
 
+def test_every_module_has_its_alpha_and_the_metadata_say_which(tmp_path: Path, micro_sd: Path, data: Path) -> None:
+    only = ("--max_train_epochs", "0", "--max_train_steps", "2")
+    first = run(tmp_path, *flags(micro_sd, data, *only, "--network_args", "conv_dim=2"))
+    again = run(tmp_path, *flags(micro_sd, data, *only, "--network_weights", str(first.file), "--dim_from_weights", "--network_dim", "9"))
+    for file in (first.file, again.file):
+        tensors, metadata = tensorfile.read(file), files.read_header(file).metadata
+        alphas = {name: float(tensor) for name, tensor in tensors.items() if name.endswith(".alpha")}
+        assert 3 * len(alphas) == len(tensors)
+        assert {alpha for name, alpha in alphas.items() if name.endswith("conv1.alpha")} == {1.0}
+        assert {alpha for name, alpha in alphas.items() if name.endswith(("to_q.alpha", "fc1.alpha"))} == {2.0}
+        assert (metadata["ss_network_dim"], metadata["ss_network_alpha"]) == ("4", "2.0")
+        assert json.loads(metadata["ss_network_args"]) == {"conv_dim": "2", "conv_alpha": "1.0"}
+
+
 def test_the_settings_of_a_run_give_the_same_run(tmp_path: Path, micro_sd: Path, data: Path) -> None:
     first = run(tmp_path, *flags(micro_sd, data))
     again = run(tmp_path, "--config", str(first.file.parent / "settings.toml"))

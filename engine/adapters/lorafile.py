@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import re
+from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,6 +21,8 @@ from engine.adapters.base import Site
 from engine.errors import UserError
 
 DOWN, UP, ALPHA = "lora_down.weight", "lora_up.weight", "alpha"
+UNET = "lora_unet_"  # how every U-Net module's name begins; the others are the text encoders'
+_ATTENTION = re.compile(r"_attn\d?_")
 
 _OTHERS = (  # what a key tells about a file that is no LoRA of this kind
     (r"\.dora_scale$", "DoRA"),
@@ -102,21 +105,77 @@ def _factors(name: str, parts: Mapping[str, Tensor], where: str) -> Factors:
 
 
 def pack(modules: Mapping[str, Factors], dtype: torch.dtype) -> dict[str, Tensor]:
-    """Modules -> the tensors of a file, copied to the CPU in `dtype`.
+    """Modules -> the tensors of a file, copied to the CPU in `dtype`. Each has its alpha beside it.
 
-    Where all modules share one alpha it is written beside each. Where alphas differ, the scale goes into `lora_up` and no alpha is written:
-    diffusers gives every attention layer the most common alpha of the file, without a warning.
+    The alphas are the modules' own, as sd-scripts writes them, where every program reads them so. Where diffusers would not, all modules
+    get the most common alpha, and `lora_up` is rescaled so that the change stays the same.
     """
-    alphas = {factors.alpha for factors in modules.values()}
+    shared = None if _read_alike(modules) else Counter(factors.alpha for factors in modules.values() if factors.alpha).most_common(1)[0][0]
     tensors: dict[str, Tensor] = {}
     for name, factors in modules.items():
-        shared = len(alphas) == 1
-        up = factors.up.detach() if shared else factors.up.detach().float() * factors.scale
+        alpha = factors.alpha if shared is None else shared
+        up = factors.up.detach()
+        if alpha != factors.alpha:
+            up = up.float() * (factors.alpha / alpha)
         tensors[f"{name}.{DOWN}"] = factors.down.detach().to(device=_home(factors.down), dtype=dtype, copy=True)
         tensors[f"{name}.{UP}"] = up.to(device=_home(up), dtype=dtype, copy=True)
-        if shared:
-            tensors[f"{name}.{ALPHA}"] = _exact(factors.alpha, dtype)
+        tensors[f"{name}.{ALPHA}"] = _exact(alpha, dtype)
     return tensors
+
+
+def _read_alike(modules: Mapping[str, Factors]) -> bool:
+    """Whether diffusers too applies the alpha that stands beside each module.
+
+    It gives the attention layers of a part (U-Net, text encoder) the most common alpha of that part (0.41, `get_peft_kwargs`).
+    """
+    parts: dict[str, dict[str, float]] = defaultdict(dict)
+    for name, factors in modules.items():
+        parts[_part(name)][name] = factors.alpha
+    for alphas in parts.values():
+        (common, count), *others = Counter(alphas.values()).most_common(2)
+        if others and others[0][1] == count:
+            return False  # which of the two it takes depends on the order of the tensors
+        if any(alpha != common for name, alpha in alphas.items() if _ATTENTION.search(name) or not name.startswith(UNET)):
+            return False
+    return True
+
+
+def _part(name: str) -> str:
+    """The beginning of a module's name, which tells its part of the model: `lora_unet`, `lora_te1`."""
+    return "_".join(name.split("_", 2)[:2])
+
+
+@dataclass(frozen=True)
+class Sizes:
+    """Rank and alpha of a file's modules as metadata says them; those of 3x3 convolutions apart, empty where there are none.
+
+    `Dynamic`, sd-scripts' word, where they differ from module to module.
+    """
+
+    dim: str
+    alpha: str
+    conv_dim: str
+    conv_alpha: str
+
+
+def sizes(tensors: Mapping[str, Tensor]) -> Sizes:
+    """What the tensors of a file are. Raises UserError where they are no LoRA."""
+    found: dict[bool, list[Factors]] = defaultdict(list)
+    for factors in parse(tensors).values():
+        found[factors.down.shape[2:].numel() > 1].append(factors)
+    plain, square = found[False], found[True]
+    return Sizes(
+        _the_only(factors.rank for factors in plain or square),
+        _the_only(factors.alpha for factors in plain or square),
+        _the_only(factors.rank for factors in square),
+        _the_only(factors.alpha for factors in square),
+    )
+
+
+def _the_only(values: Iterable[float]) -> str:
+    """The value that all have; empty without any."""
+    distinct = set(values)
+    return "Dynamic" if len(distinct) > 1 else "".join(map(str, distinct))
 
 
 def _home(tensor: Tensor) -> str:

@@ -5,7 +5,8 @@ from __future__ import annotations
 import json
 import math
 import re
-from collections import Counter
+import struct
+from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 
@@ -29,6 +30,7 @@ _ALGORITHMS = (  # suffix that only this algorithm has -> its name; the first th
     ("lora_down.weight", "LoRA"),
     ("lora_A.weight", "LoRA, PEFT's naming (WebUIs do not load it)"),
 )
+_NUMBERS = {"F64": ("<d", b""), "F32": ("<f", b""), "F16": ("<e", b""), "BF16": ("<f", b"\0\0")}  # dtype -> struct's format, bytes before
 _PARTS = {
     "lora_unet_": "unet",
     "lora_te_": "text_encoder",
@@ -108,17 +110,21 @@ def _adapter(source: Source) -> Iterator[str]:
     algorithm = next(title for suffix, title in _ALGORITHMS if suffix in suffixes)
     yield _line("file", str(source.path))
     yield _line("is", f"an adapter: {algorithm}, for {_adapter_family(source)}")
-    modules: Counter[str] = Counter()
-    ranks: Counter[tuple[str, int]] = Counter()
+    values = _alphas(source)
+    ranks: dict[str, Counter[str]] = defaultdict(Counter)
+    alphas: dict[str, Counter[str]] = defaultdict(Counter)
     for name, entry in source.entries.items():
         if name.endswith((".lora_down.weight", ".lora_A.weight", ".hada_w1_b", ".lokr_w1", ".lokr_w1_a", ".oft_blocks")):
             part = next((part for prefix, part in _PARTS.items() if name.startswith(prefix)), "other")
-            modules[part] += 1
-            ranks[part, entry.shape[0] if entry.shape else 0] += 1
+            module = name.partition(".")[0]
+            ranks[part][f"rank {entry.shape[0] if entry.shape else 0}"] += 1
+            alphas[part][f"alpha {values[module]:g}" if module in values else "no alpha"] += 1
     has_rank = algorithm.startswith(("LoRA", "LoHa", "DoRA"))
-    for part, number in modules.items():
-        shown = ", ".join(f"rank {rank} ({times})" for (owner, rank), times in ranks.items() if owner == part) if has_rank else ""
-        yield _line(part, f"{number:,} module{'s' if number > 1 else ''}{': ' if shown else ''}{shown}")
+    for part, counts in ranks.items():
+        number = counts.total()
+        shown = [counts, *([alphas[part]] if values else [])] if has_rank else []
+        told = ", ".join(f"{what} ({times})" for counter in shown for what, times in counter.items())
+        yield _line(part, f"{number:,} module{'s' if number > 1 else ''}{': ' if told else ''}{told}")
     for label, keys in _ADAPTER_KEYS:
         value = next((source.metadata[key] for key in keys if source.metadata.get(key) not in (None, "", "None")), "")
         if label == "dim, alpha" and value:
@@ -128,6 +134,21 @@ def _adapter(source: Source) -> Iterator[str]:
     words = _frequent_tags(source.metadata)
     if words:
         yield _line("words", ", ".join(words))
+
+
+def _alphas(source: Source) -> dict[str, float]:
+    """Module -> its alpha, from a safetensors file; none from a pickled one."""
+    if any(entry.lazy for entry in source.entries.values()):
+        return {}
+    header = files.read_header(source.path)
+    found: dict[str, float] = {}
+    with files.reading(source.path), open(source.path, "rb") as handle:
+        for name, info in header.tensors.items():
+            if name.endswith(".alpha") and math.prod(info.shape) == 1 and info.dtype in _NUMBERS:
+                form, padding = _NUMBERS[info.dtype]
+                handle.seek(header.data_start + info.begin)
+                found[name.partition(".")[0]] = struct.unpack(form, padding + handle.read(info.end - info.begin))[0]
+    return found
 
 
 def _suffix(name: str) -> str:

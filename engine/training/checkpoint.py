@@ -46,7 +46,7 @@ class Exporter:
         """
         tensors = self._numbers()
         now = time.time()
-        ss = run_metadata(self._config, self._facts, epoch, step, now)
+        ss = run_metadata(self._config, self._facts, lorafile.sizes(tensors), epoch, step, now)
         tensorfile.write(path, tensors, file_metadata(tensors, ss, modelspec(self._config, self._facts, now)))
         return path
 
