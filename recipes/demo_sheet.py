@@ -37,13 +37,14 @@ def sheet(run: Path) -> Image.Image:
         top = TOP + y * (SIDE + GAP)
         pen.text((4, top + SIDE // 2 - 8), "base model" if row == "base" else f"step {int(row)}", "black", font)
         for x, column in enumerate(columns):
-            page.paste(Image.open(cells[row, column]).resize((SIDE, SIDE), Image.Resampling.NEAREST), (LEFT + x * (SIDE + GAP), top))
+            picture = Image.open(cells[row, column], formats=("PNG",)).resize((SIDE, SIDE), Image.Resampling.NEAREST)
+            page.paste(picture, (LEFT + x * (SIDE + GAP), top))
     return page
 
 
 def _words(path: Path) -> str:
     """The beginning of the prompt that the picture holds inside, as many tags as fit above it."""
-    told = Image.open(path).info.get("parameters", "").split("\n")[0].split(", ")
+    told = Image.open(path, formats=("PNG",)).info.get("parameters", "").split("\n")[0].split(", ")
     return ", ".join(tag for tag in (told[0], told[-1]) if tag).replace(" background", "")
 
 

@@ -95,7 +95,7 @@ def _source(photograph: Photograph) -> Image.Image:
     digest = hashlib.sha256(path.read_bytes()).hexdigest()
     if digest != photograph.sha256:
         raise SystemExit(f"{path} is not the photograph that the crops were made from (SHA-256 {digest})")
-    return Image.open(path).convert("RGB")
+    return Image.open(path, formats=("PNG",)).convert("RGB")
 
 
 if __name__ == "__main__":

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
+import shutil
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
 import torch
+from PIL import Image
 from torch import Tensor
 
 from engine.data import entries
@@ -16,6 +19,7 @@ from engine.data.buckets import BucketOptions, place
 from engine.data.cache import LatentCache, TextCache
 from engine.data.entries import Damaged, Memory
 from engine.data.folder import Item
+from engine.data.images import Changed
 from engine.data.index import Index
 from engine.errors import UserError
 
@@ -113,7 +117,9 @@ def test_key_is_content_and_placement_not_the_name(tmp_path: Path, items: list[I
     assert cache.ensure([moved], Vae()).made == 0
     other_crop = replace(moved, placement=replace(moved.placement, bucket=(32, 32)))
     assert cache.ensure([other_crop], Vae()).made == 1
-    assert cache.ensure([replace(moved, digest="0" * 64)], Vae()).made == 1
+    other = tmp_path / "other.png"
+    other.write_bytes(moved.image.read_bytes() + b"behind the picture")
+    assert cache.ensure([replace(moved, image=other, digest=hashlib.sha256(other.read_bytes()).hexdigest())], Vae()).made == 1
     for cache in (
         LatentCache(tmp_path / "c", "vae 2", torch.float32),
         LatentCache(tmp_path / "c", "vae 1", torch.float16),
@@ -144,6 +150,69 @@ def test_damaged_entries_are_found_and_made_again(tmp_path: Path, items: list[It
     report = latent_cache(tmp_path / "c").ensure(items, vae)
     assert (report.made, report.damaged, vae.count) == (1, (broken,), 1)
     assert latent_cache(tmp_path / "c").ensure(items, Vae()).made == 0
+
+
+@pytest.mark.parametrize("flip", [False, True])
+def test_an_entry_copied_over_another_is_not_taken_for_it(tmp_path: Path, items: list[Item], flip: bool) -> None:
+    """Any picture's entry in any other's place: of its own bucket, of another, or of its own mirror image."""
+    items = [replace(item, flip_aug=True) for item in items]
+    cache = latent_cache(tmp_path / "c", memory=0)
+    cache.ensure(items, Vae())
+    wanted = {(number, way): cache.get(items[number], way) for number in range(5) for way in (False, True)}
+    paths = {path.stem: path for path in entry_files(tmp_path / "c")}
+    target = paths[cache.key(items[0], flip)]
+    for other in [path for path in paths.values() if path != target]:
+        shutil.copyfile(other, target)
+        with pytest.raises(UserError, match="lost or damaged during the run"):
+            cache.get(items[0], flip)
+        shutil.copyfile(other, target)
+        vae = Vae()
+        report = latent_cache(tmp_path / "c").ensure(items, vae)
+        assert (report.made, report.damaged, vae.count) == (1, (target,), 1)
+        for (number, way), (mean, std) in wanted.items():
+            again = latent_cache(tmp_path / "c").get(items[number], way)
+            assert torch.equal(again[0], mean) and torch.equal(again[1], std)
+
+
+@pytest.mark.parametrize("place", range(5))
+@pytest.mark.parametrize("on_disk", [True, False])
+def test_a_picture_that_changed_is_neither_encoded_nor_written(tmp_path: Path, items: list[Item], place: int, on_disk: bool) -> None:
+    """Whichever picture it is, and however the run keeps its latents: what is kept belongs to the content that was looked at."""
+    items = [replace(item, flip_aug=place % 2 == 0) for item in items]
+    changed = items[place]
+    before = changed.image.read_bytes()
+    Image.new("RGB", changed.size, "red").save(changed.image)
+    cache, vae = latent_cache(tmp_path / "c" if on_disk else None), Vae()
+    with pytest.raises(Changed, match="changed after it was looked at") as caught:
+        cache.ensure(items, vae)
+    assert caught.value.image == changed.image and "start again" in caught.value.hint
+    keys = {cache.key(changed, flip) for flip in (False, True)}
+    assert not keys & {path.stem for path in entry_files(tmp_path / "c")}
+    with pytest.raises((KeyError, UserError)):
+        cache.get(changed)
+    changed.image.write_bytes(before)
+    ready = latent_cache(tmp_path / "c").ensure(items, Vae()).found if on_disk else cache.ensure(items, Vae()).found
+    assert ready == vae.count, "what was encoded stays"
+    fresh = latent_cache(None)
+    fresh.ensure(items, Vae())
+    for item in items:
+        assert torch.equal((latent_cache(tmp_path / "c") if on_disk else cache).get(item)[0], fresh.get(item)[0])
+
+
+def test_a_picture_that_changes_while_others_are_encoded(tmp_path: Path, items: list[Item]) -> None:
+    last = max(items, key=lambda item: item.placement.bucket)
+
+    class Slow(Vae):
+        def __call__(self, pixels: Tensor) -> tuple[Tensor, Tensor]:
+            if not self.shapes:
+                Image.new("RGB", last.size, "red").save(last.image)
+            return super().__call__(pixels)
+
+    many = [replace(item, interpolation=name) for name in ("lanczos", "box", "bicubic") for item in items]
+    vae = Slow()
+    with pytest.raises(Changed):
+        latent_cache(tmp_path / "c").ensure(many, vae)
+    assert 0 < vae.count == len(entry_files(tmp_path / "c"))
 
 
 def test_damage_during_the_run_is_told(tmp_path: Path, items: list[Item]) -> None:
@@ -243,6 +312,24 @@ def test_a_damaged_text_file_is_made_again(tmp_path: Path) -> None:
     report = cache.ensure(CAPTIONS[:100], TextEncoder())
     assert report.damaged == (broken,) and report.made in (36, 64)
     assert cache.get(CAPTIONS[:100])["ids"][:, 0].tolist() == [len(text) for text in CAPTIONS[:100]]
+
+
+def test_a_text_file_copied_over_another_is_not_taken_for_it(tmp_path: Path) -> None:
+    cache = text_cache(tmp_path, memory=0)
+    cache.ensure(CAPTIONS, TextEncoder())
+    files = entry_files(tmp_path)
+    assert len(files) == 3
+    for target in files:
+        for other in [path for path in files if path != target]:
+            lost = len(entries.groups_in(target))
+            shutil.copyfile(other, target)
+            with pytest.raises(UserError, match="lost or damaged during the run"):
+                cache.get(CAPTIONS)
+            shutil.copyfile(other, target)
+            cache, encoder = text_cache(tmp_path, memory=0), TextEncoder()
+            report = cache.ensure(CAPTIONS, encoder)
+            assert (report.made, report.damaged, encoder.count) == (lost, (target,), lost)
+            assert cache.get(CAPTIONS)["ids"][:, 0].tolist() == [len(text) for text in CAPTIONS]
 
 
 def test_text_that_is_no_number_names_the_caption(tmp_path: Path) -> None:

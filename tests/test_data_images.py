@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import io
 import struct
 import zlib
@@ -17,6 +18,12 @@ from engine.data import images
 from engine.data.buckets import BucketOptions, Placement, place
 from engine.data.decode import Unreadable, decode, quiet
 from engine.errors import UserError
+
+PLACE = Placement((64, 64), (64, 64), (0, 0))
+
+
+def digest(path: Path) -> str:
+    return hashlib.sha256(path.read_bytes()).hexdigest()
 
 
 def saved(image: Image.Image, form: str, **options: object) -> bytes:
@@ -116,13 +123,6 @@ def test_sixteen_bits_a_channel() -> None:
     assert decode(png16([65535, 257 * 100, 0, 65535], 6)).image.getpixel((0, 0)) == (255, 100, 0)
 
 
-def test_floats_in_either_range() -> None:
-    for values in ([0.0, 0.5, 1.0], [0.0, 127.6, 255.0]):
-        image = Image.fromarray(numpy.array([values], numpy.float32))
-        decoded = decode(saved(image, "TIFF"))
-        assert [decoded.image.getpixel((x, 0)) for x in range(3)] == [(0,) * 3, (128,) * 3, (255,) * 3]
-
-
 def test_cmyk_jpeg() -> None:
     decoded = decode(saved(Image.new("CMYK", (16, 16), (0, 255, 255, 0)), "JPEG", quality=95))
     red, green, blue = decoded.image.getpixel((8, 8))  # type: ignore[misc]
@@ -146,7 +146,7 @@ def test_cut_short(form: str, draft: int) -> None:
 
 
 @pytest.mark.parametrize(
-    ("data", "message"), [(b"", "the file is empty"), (b"hello", "no picture"), (b"\x89PNG\r\n\x1a\n" + b"x" * 60, "damaged")]
+    ("data", "message"), [(b"", "the file is empty"), (b"hello", "no picture but text"), (b"\x89PNG\r\n\x1a\n" + b"x" * 60, "damaged")]
 )
 def test_no_picture(data: bytes, message: str) -> None:
     with pytest.raises(Unreadable, match=message) as caught:
@@ -204,18 +204,50 @@ def test_load_cuts_the_bucket_out(tmp_path: Path) -> None:
     pixels = numpy.zeros((40, 100, 3), numpy.uint8)
     pixels[:, :, 0] = numpy.arange(100)
     Image.fromarray(pixels).save(path)
-    out = images.load(path, Placement((64, 32), (100, 40), (18, 4)))
+    out = images.load(path, digest(path), Placement((64, 32), (100, 40), (18, 4)))
     assert out.shape == (32, 64, 3) and out[0, :, 0].tolist() == list(range(18, 82))
     placement = place((100, 40), BucketOptions((64, 64), minimum=32, maximum=128, step=32))
-    assert images.load(path, placement).shape == (placement.bucket[1], placement.bucket[0], 3)
+    assert images.load(path, digest(path), placement).shape == (placement.bucket[1], placement.bucket[0], 3)
 
 
 def test_load_names_the_file(tmp_path: Path, pictures: Callable[..., list[Path]]) -> None:
     made = pictures(tmp_path)[0]
     made.write_bytes(made.read_bytes()[:100])
     with pytest.raises(UserError, match="cannot be read") as caught:
-        images.load(made, Placement((64, 64), (64, 64), (0, 0)))
+        images.load(made, digest(made), PLACE)
     assert caught.value.where == str(made)
+
+
+def test_what_is_decoded_is_what_was_hashed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A picture that changes while it is read gives the pixels of the bytes that were compared, or none."""
+    path = tmp_path / "a.png"
+    Image.new("RGB", (64, 64), "red").save(path)
+    looked_at, real = digest(path), Path.read_bytes
+
+    def read_then_change(self: Path) -> bytes:
+        raw = real(self)
+        Image.new("RGB", (64, 64), "blue").save(self)
+        return raw
+
+    monkeypatch.setattr(Path, "read_bytes", read_then_change)
+    assert (images.load(path, looked_at, PLACE) == (255, 0, 0)).all()
+    with pytest.raises(images.Changed, match="changed after it was looked at") as caught:
+        images.load(path, looked_at, PLACE)
+    assert caught.value.image == path and caught.value.where == str(path) and "start again" in caught.value.hint
+
+
+REFUSALS = (FileNotFoundError(2, "No such file"), PermissionError(13, "Permission denied"), OSError("odd"), MemoryError())
+
+
+@pytest.mark.parametrize("error", REFUSALS)
+def test_load_names_a_file_that_cannot_be_opened(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, error: Exception) -> None:
+    def refused(self: Path) -> bytes:
+        raise error
+
+    monkeypatch.setattr(Path, "read_bytes", refused)
+    with pytest.raises(UserError, match=r"this picture cannot be read: (it cannot be opened \(|it does not fit into memory)") as caught:
+        images.load(tmp_path / "a.png", "0" * 64, PLACE)
+    assert caught.value.where == str(tmp_path / "a.png") and caught.value.hint and "None" not in caught.value.message
 
 
 def test_to_tensor() -> None:

@@ -58,6 +58,33 @@ def test_changed_files_are_read_again(tmp_path: Path, pictures: Make, reads: lis
         assert len(reads) == 4
 
 
+def test_a_forgotten_picture_is_read_again(tmp_path: Path, pictures: Make, reads: list[int], monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its size and time may be what they were; the others stay known."""
+    made = pictures(tmp_path, [(64, 64)] * 3)
+    monkeypatch.chdir(tmp_path)
+    with Index(tmp_path) as known:
+        known.look(made)
+        known.forget([Path(made[1].name), tmp_path / "never seen.png"])
+    reads.clear()
+    with Index(tmp_path) as known:
+        assert known.look(made).keys() == set(made) and len(reads) == 1
+
+
+def test_what_an_older_version_took_for_a_picture_is_looked_at_anew(tmp_path: Path) -> None:
+    """The first format's index held sizes of EPS and GIF files that were named .png."""
+    path = tmp_path / "a.png"
+    Image.new("RGB", (8, 8)).save(path, "GIF")
+    with Index(tmp_path) as known:
+        assert "GIF" in known.look([path])[path].problem
+    base = sqlite3.connect(tmp_path / "index.sqlite3")
+    base.execute("UPDATE pictures SET problem = '', hint = '', width = 8, height = 8")
+    base.execute("PRAGMA user_version = 1")
+    base.commit()
+    base.close()
+    with Index(tmp_path) as known:
+        assert "GIF" in known.look([path])[path].problem
+
+
 def test_problems_are_remembered_too(tmp_path: Path, pictures: Make, reads: list[int]) -> None:
     made = pictures(tmp_path, [(64, 64)])
     made[0].write_bytes(made[0].read_bytes()[:90])

@@ -81,7 +81,15 @@ PICTURES: dict[str, tuple[Callable[[Path], object], tuple[str, ...]]] = {
     "no repeats": (lambda folder: _picture(folder / "0_cat" / "a.png"), ("`0_cat` in it asks for 0 repeats", "1 or more")),
     "cut short": (lambda folder: _cut(_picture(folder / "2_x" / "a.png")), ("a.png: it is cut short", "save or download it again")),
     "empty file": (lambda folder: _picture(folder / "2_x" / "a.png").write_bytes(b""), ("a.png: the file is empty",)),
-    "no picture": (lambda folder: _picture(folder / "2_x" / "a.png").write_bytes(b"hello"), ("a.png: it is no picture",)),
+    "no picture": (lambda folder: _picture(folder / "2_x" / "a.png").write_bytes(b"hello"), ("a.png: it is no picture but text",)),
+    "a web page": (
+        lambda folder: _picture(folder / "2_x" / "a.jpg").write_bytes(b"<!DOCTYPE html><html><title>Sign in</title></html>"),
+        ("a.jpg: it is no picture but a web page", "download the picture itself"),
+    ),
+    "another kind inside": (
+        lambda folder: _picture(folder / "2_x" / "b.gif").rename(folder / "2_x" / "a.png"),
+        ("a.png: it is a GIF, which is not read here; save it as PNG or JPEG",),
+    ),
     "too long": (lambda folder: _picture(folder / "2_x" / "a.png", (20000, 10)), ("20000 x 10 pixels", "cut the part you want")),
     "caption": (
         lambda folder: _picture(folder / "2_x" / "a.png").with_suffix(".txt").write_bytes(bytes(range(256))),
@@ -411,6 +419,22 @@ def test_sample_looks_at_its_folder_first(tmp_path: Path, micro_sd: Path, as_use
     command = ["sample", "--pretrained_model_name_or_path", str(micro_sd), "--prompt", "a cat --s 1", "--out", str(tmp_path / "locked")]
     answer = as_user("-m", "engine", *command)
     assert answer.returncode == 1 and "this place cannot be written to" in answer.stderr and "encoding" not in answer.stdout
+    assert "hint: name another folder with --out" in answer.stderr
+
+
+@pytest.mark.e2e
+def test_sample_goes_elsewhere_where_the_lora_lies_locked(tmp_path: Path, flags: list[str], micro_sd: Path, as_user: AsUser) -> None:
+    assert as_user("-m", "engine", "train", *flags, "--output_name", "鎖 run").returncode == 0
+    locked, output = tmp_path / "output" / "鎖 run", tmp_path / "another output"
+    locked.chmod(0o555)
+    before = {path: path.read_bytes() for path in locked.rglob("*") if path.is_file()}
+    command = ["sample", "--pretrained_model_name_or_path", str(micro_sd), "--lora", str(locked / "鎖 run.safetensors")]
+    answer = as_user("-m", "engine", *command, "--prompt", "a cat --s 1 --w 64 --h 64", "--output_dir", str(output))
+    place = output / "sample"
+    told = f"{locked}: this place cannot be written to; the pictures go to {place}\n"
+    assert answer.returncode == 0 and answer.stdout.index(told) < answer.stdout.index("encoding the prompts")
+    assert answer.stdout.splitlines()[-1] == f"2 pictures: {place / 'compare.html'}"
+    assert {path: path.read_bytes() for path in locked.rglob("*") if path.is_file()} == before
 
 
 # ---- several runs, Ctrl-C ------------------------------------------------------------------------------------------------------------

@@ -25,9 +25,8 @@ EncodeImages = Callable[[Tensor], tuple[Tensor, Tensor]]  # pixels [B,3,H,W] in 
 EncodeTexts = Callable[[list[str]], Mapping[str, Tensor]]  # B captions -> named tensors, each [B,...]
 Progress = Callable[[int, int], None]  # done, of
 
-_FORMAT = 1  # raise it when an entry's meaning changes: old entries are then made again
+_FORMAT = 2  # raise it when an entry's meaning changes: old entries are then made again
 _SHARD = 64  # captions in one file
-_GROUP = "latent"
 
 
 @dataclass(frozen=True)
@@ -79,7 +78,7 @@ class LatentCache:
             path = self._path(key)
             if path is None:
                 raise KeyError(f"{item.image} (flip {flip}) was not asked for in ensure()")
-            entry = _read_late(path, _GROUP, f"the cached latents of {item.image}")
+            entry = _read_late(path, key, f"the cached latents of {item.image}")
             self._memory.put(key, entry)
         return entry["mean"], entry["std"]
 
@@ -95,7 +94,8 @@ class LatentCache:
         """Make what is missing or damaged, for every item and, with `flip_aug`, its mirror image.
 
         Pictures of one bucket are encoded `batch_size` at a time, while `workers` threads decode the next ones. Each entry is a file of
-        its own, so an interrupted job goes on where it stopped. Raises UserError for latents that are not numbers.
+        its own, so an interrupted job goes on where it stopped. Raises UserError for latents that are not numbers, and images.Changed
+        for a picture that is no longer the one that was looked at; neither is kept.
         """
         wanted: dict[str, tuple[Item, bool]] = {}
         for item in items:
@@ -120,7 +120,7 @@ class LatentCache:
             if path is None or not path.exists():
                 return self._memory.get(key) is not None, None
             try:
-                entry = entries.read(path, _GROUP)[_GROUP]
+                entry = entries.read(path, key)[key]
             except Damaged:
                 _remove(path)
                 return False, path
@@ -163,13 +163,13 @@ class LatentCache:
 
     def _pixels(self, item: Item, flip: bool) -> Tensor:
         """The picture as the VAE gets it: [3,H,W] in [-1,1]."""
-        return images.to_tensor(images.load(item.image, item.placement, self.background, item.interpolation), flip)
+        return images.to_tensor(images.load(item.image, item.digest, item.placement, self.background, item.interpolation), flip)
 
     def _write(self, key: str, entry: Tensors, item: Item) -> None:
-        """Write an entry, with what a person needs to recognise it."""
+        """Write an entry under its own key, so that a copy in another's place is not taken for it, with what a person needs to know it."""
         path = self._path(key)
         if path is not None:
-            entries.write(path, {_GROUP: entry}, {"format": str(_FORMAT), "image": item.image.name, "vae": self.identity})
+            entries.write(path, {key: entry}, {"format": str(_FORMAT), "image": item.image.name, "vae": self.identity})
 
     def _path(self, key: str) -> Path | None:
         """Where an entry lies; None when nothing is kept on disk."""
@@ -256,7 +256,7 @@ class TextCache:
         for key, entry in shard.items():
             self._memory.put(key, entry)
         if self.folder is not None:
-            name = _key(*shard)
+            name = _key(*sorted(shard))
             path = self.folder / name[:2] / f"{name}.safetensors"
             entries.write(path, shard, {"format": str(_FORMAT), "encoder": self.identity})
             self._files.update(dict.fromkeys(shard, path))
@@ -266,7 +266,10 @@ class TextCache:
         damaged = []
         for path in sorted(self.folder.glob("??/*.safetensors")) if self.folder else ():
             try:
-                held = wanted.intersection(entries.groups_in(path)) - self._files.keys()
+                groups = entries.groups_in(path)
+                if path.stem != _key(*sorted(groups)):  # a copy in another's place, which would be written over when that is made again
+                    raise Damaged(f"{path}: it holds what another file should hold")
+                held = wanted.intersection(groups) - self._files.keys()
                 if held:
                     for key, entry in entries.read(path).items():
                         if key in held:

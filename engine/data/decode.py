@@ -5,22 +5,23 @@ from __future__ import annotations
 import contextlib
 import io
 import os
-import struct
 import warnings
-import zlib
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from engine.data import kinds
 from engine.errors import UserError
 
 if TYPE_CHECKING:
     from PIL import Image
 
+FORMATS = ("PNG", "JPEG", "WEBP", "BMP", "AVIF", "JXL")  # Pillow's names; MPO, a JPEG with a second picture behind it, comes with JPEG
+
 _ORIENTATION = 0x0112  # the EXIF tag
-_DECODER_ERRORS = (OSError, SyntaxError, ValueError, EOFError, IndexError, KeyError, struct.error, zlib.error)
+_AGAIN = "save or download it again, or take it out of the folder"
 
 
 class Unreadable(Exception):
@@ -70,40 +71,78 @@ def colour(text: str) -> tuple[int, int, int]:
         raise UserError(f"alpha_background `{text}` is no colour", "write #rrggbb, such as #ffffff, or a name, such as white") from error
 
 
-def decode(source: Path | bytes, background: str = "#ffffff", draft: int = 0) -> Decoded:
-    """Decode a file (or its bytes) completely. Raises Unreadable, with a message and a remedy.
+def formats() -> tuple[str, ...]:
+    """Those of FORMATS that can be read here. Pillow is never left to choose: for some others it starts a program, or asks Windows."""
+    from PIL import Image
+
+    registered = set(Image.registered_extensions().values())  # a decoder that was built without its library registers no extension
+    return tuple(name for name in FORMATS if name in Image.OPEN and name in registered)
+
+
+def read(path: Path) -> bytes:
+    """A picture file's bytes. Raises Unreadable, with a message and a remedy."""
+    try:
+        return path.read_bytes()
+    except FileNotFoundError as error:
+        raise Unreadable(f"it cannot be opened ({error.strerror})", "put it back, or start again without it") from error
+    except OSError as error:
+        hint = "check its rights, and close other programs that use it"
+        raise Unreadable(f"it cannot be opened ({error.strerror or error})", hint) from error
+    except MemoryError as error:
+        raise Unreadable("it does not fit into memory", "shrink it, or take it out of the folder") from error
+
+
+def decode(source: bytes, background: str = "#ffffff", draft: int = 0) -> Decoded:
+    """Decode a file's bytes completely. Raises Unreadable, with a message and a remedy.
 
     Transparent pixels get `background`; of an animation the first frame is used. `draft` is a side in pixels: JPEG files then may
     come out smaller, but not below it on their longer side, several times as fast.
     """
-    from PIL import Image, UnidentifiedImageError
+    from PIL import Image
 
-    again = "save or download it again, or take it out of the folder"
+    ground, size = colour(background), (0, 0)
     try:
-        with Image.open(io.BytesIO(source) if isinstance(source, bytes) else source) as image:
+        with Image.open(io.BytesIO(source), formats=formats()) as image:
             size, animated = image.size, bool(getattr(image, "is_animated", False))
             if draft and image.format == "JPEG":
                 shrink = draft / max(size)
                 image.draft(None, (max(int(size[0] * shrink), 1), max(int(size[1] * shrink), 1)))
             image.load()
             orientation = _orientation(image)
-            rgb, traits = _to_rgb(image, background)
+            rgb, traits = _to_rgb(image, ground)
+        if orientation in _TURNS:
+            rgb = rgb.transpose(Image.Transpose(_TURNS[orientation]))
     except Image.DecompressionBombError as error:
         raise Unreadable("it has more than 178 million pixels", "shrink it; no model is trained on more than a few million") from error
-    except UnidentifiedImageError as error:
-        empty = (len(source) if isinstance(source, bytes) else source.stat().st_size) == 0
-        raise Unreadable("the file is empty" if empty else "it is no picture, or damaged from the start", again) from error
-    except _DECODER_ERRORS as error:
-        text = str(error)
-        short = "truncated" in text or "not enough" in text.lower() or isinstance(error, EOFError)
-        raise Unreadable(f"it is cut short ({text})" if short else f"it is damaged ({text})", again) from error
     except MemoryError as error:
-        raise Unreadable(f"{size[0]} x {size[1]} pixels do not fit into memory", "shrink it") from error
+        what = f"{size[0]} x {size[1]} pixels do" if size[0] else "it does"
+        raise Unreadable(f"{what} not fit into memory", "shrink it") from error
+    except Exception as error:  # noqa: BLE001 - decoders of broken files raise anything, plug-ins classes of their own: it is one file's problem
+        raise _unreadable(source, error) from error
     if orientation in _TURNS:
-        rgb = rgb.transpose(Image.Transpose(_TURNS[orientation]))
         size = size if orientation < 5 else (size[1], size[0])
         traits = [*traits, "turned"]
     return Decoded(rgb, size, tuple([*traits, "animated"] if animated else traits))
+
+
+def _unreadable(source: bytes, error: Exception) -> Unreadable:
+    """What is wrong with bytes that could not be decoded: they are of another kind, or damaged."""
+    from PIL import UnidentifiedImageError
+
+    kind, readable = kinds.of(source), formats()
+    if kind and not kind.is_picture:
+        return Unreadable(f"it is no picture but {kind.name}", kind.remedy)
+    if kind and kind.format not in readable:
+        return Unreadable(f"it is {kind.name}, which is not read here", kind.remedy)
+    if not source:
+        return Unreadable("the file is empty", _AGAIN)
+    if isinstance(error, UnidentifiedImageError):  # its text names no cause
+        if kind:
+            return Unreadable(f"it is {kind.name} that is damaged or cut short", _AGAIN)
+        return Unreadable(f"it is no picture of a kind that is read here ({', '.join(readable)}), or damaged from the start", _AGAIN)
+    text = str(error) or type(error).__name__
+    short = "truncated" in text or "not enough" in text.lower() or isinstance(error, EOFError)
+    return Unreadable(f"it is cut short ({text})" if short else f"it is damaged ({text})", _AGAIN)
 
 
 # EXIF orientation -> PIL.Image.Transpose, by number so that importing this module does not import Pillow
@@ -114,13 +153,13 @@ def _orientation(image: Image.Image) -> int:
     """The EXIF orientation, 1..8; 1 (upright) where the metadata does not tell or cannot be read, as every viewer does."""
     try:
         value = image.getexif().get(_ORIENTATION, 1)
-    except _DECODER_ERRORS:
+    except Exception:  # noqa: BLE001 - as in `decode`; the pixels are there, and how they lie is worth no refusal
         return 1
     return value if isinstance(value, int) else 1
 
 
-def _to_rgb(image: Image.Image, background: str) -> tuple[Image.Image, list[str]]:
-    """The picture as RGB over the background, and what was special about it."""
+def _to_rgb(image: Image.Image, ground: tuple[int, int, int]) -> tuple[Image.Image, list[str]]:
+    """The picture as RGB over this ground, and what was special about it."""
     from PIL import Image
 
     if image.mode == "F" or image.mode.startswith("I"):
@@ -131,7 +170,7 @@ def _to_rgb(image: Image.Image, background: str) -> tuple[Image.Image, list[str]
     alpha = rgba.getchannel("A")
     if alpha.getextrema() == (255, 255):
         return rgba.convert("RGB"), []
-    flat = Image.new("RGB", image.size, colour(background))
+    flat = Image.new("RGB", image.size, ground)
     flat.paste(rgba, mask=alpha)
     return flat, ["alpha"]
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import math
 from pathlib import Path
 from typing import Any
@@ -12,7 +13,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from engine.data.buckets import Placement, Size
-from engine.data.decode import Unreadable, decode
+from engine.data.decode import Unreadable, decode, read
 from engine.errors import UserError, did_you_mean
 
 Pixels = NDArray[numpy.uint8]  # [H,W,3]
@@ -29,13 +30,27 @@ _FILTERS = {
 INTERPOLATIONS = (*_FILTERS, "area")
 
 
-def load(path: Path, placement: Placement, background: str = "#ffffff", interpolation: str = "") -> Pixels:
+class Changed(UserError):
+    """A picture that no longer holds what was looked at; what is known of it belongs to its earlier content."""
+
+    def __init__(self, image: Path) -> None:
+        hint = "start again, when no other program writes to it any more: it is then taken as it is"
+        super().__init__("this picture changed after it was looked at", hint, where=str(image))
+        self.image = image
+
+
+def load(path: Path, digest: str, placement: Placement, background: str = "#ffffff", interpolation: str = "") -> Pixels:
     """The picture as it is trained on: uint8 [H,W,3] of the bucket's size. Raises UserError for an unreadable file.
 
-    `interpolation` is one of sd-scripts' names; empty means area where both sides shrink and Lanczos otherwise, as there.
+    `digest` is the SHA-256 of the file when it was looked at; raises Changed where it holds something else now. The file is read once:
+    what is decoded is what was compared. `interpolation` is one of sd-scripts' names; empty means area where both sides shrink and
+    Lanczos otherwise, as there.
     """
     try:
-        image = decode(path, background).image
+        raw = read(path)
+        if hashlib.sha256(raw).hexdigest() != digest:
+            raise Changed(path)
+        image = decode(raw, background).image
     except Unreadable as error:
         raise UserError(f"this picture cannot be read: {error.message}", error.hint, where=str(path)) from error
     left, top = placement.crop

@@ -19,7 +19,7 @@ from engine.data import decode
 from engine.errors import UserError
 
 THUMBNAIL = 192  # pixels, the longer side
-_FORMAT = 1  # raise it when a column's meaning changes: the index is then made anew
+_FORMAT = 2  # raise it when a column's meaning changes: the index is then made anew
 _TABLE = (
     "CREATE TABLE pictures (path TEXT PRIMARY KEY, bytes INTEGER, time INTEGER, width INTEGER, height INTEGER, digest TEXT,"
     " traits TEXT, problem TEXT, hint TEXT, thumbnail BLOB)"
@@ -78,6 +78,14 @@ class Index:
                     self._keep(row, commit=done % _CHUNK == 0 or done == len(fresh))
                     report(done, len(fresh))
         return {path: records[path] for path in paths}
+
+    def forget(self, pictures: Iterable[Path]) -> None:
+        """Read these pictures again at the next look, even where size and time are what they were. Raises UserError."""
+        try:
+            self._base.executemany("DELETE FROM pictures WHERE path = ?", [(os.path.abspath(path),) for path in pictures])
+            self._base.commit()
+        except sqlite3.OperationalError as error:
+            raise self._refused(error) from error
 
     def thumbnails(self, pictures: Sequence[Path]) -> dict[Path, bytes]:
         """JPEG bytes of pictures that were looked at; unreadable ones are left out."""
@@ -174,12 +182,10 @@ def _record(row: _Row) -> Record:
 
 def _read(path: Path, name: str, mark: tuple[int, int]) -> _Row:
     """Read, hash and decode one file."""
+    digest = ""
     try:
-        raw = path.read_bytes()
-    except OSError as error:
-        return (name, *mark, 0, 0, "", "", f"it cannot be opened ({error.strerror})", "check the file and its rights", b"")
-    digest = hashlib.sha256(raw).hexdigest()
-    try:
+        raw = decode.read(path)
+        digest = hashlib.sha256(raw).hexdigest()
         decoded = decode.decode(raw, draft=THUMBNAIL)
     except decode.Unreadable as error:
         return (name, *mark, 0, 0, digest, "", error.message, error.hint, b"")

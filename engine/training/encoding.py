@@ -14,6 +14,8 @@ from engine.config.schema import Config
 from engine.data.batches import Condition, Tokenize
 from engine.data.cache import CacheReport, LatentCache, TextCache
 from engine.data.folder import Scan
+from engine.data.images import Changed
+from engine.data.index import Index
 from engine.data.order import run_captions
 from engine.errors import UserError
 from engine.models.vae import encode_images
@@ -64,9 +66,14 @@ def cache_latents(config: Config, base: Base, compute: Compute, scan: Scan, repo
         return encode_images(vae[0], pixels.to(compute.device, dtype))
 
     with reporter.counting("pictures encoded", len(scan.items), "ready") as counter:
-        report = cache.ensure(
-            scan.items, encode, batch_size=config.data.vae_batch_size, progress=lambda done, total: counter.at(done, total)
-        )
+        try:
+            report = cache.ensure(
+                scan.items, encode, batch_size=config.data.vae_batch_size, progress=lambda done, total: counter.at(done, total)
+            )
+        except Changed as error:
+            with Index(Path(config.data.cache_dir)) as index:  # its size and time may be the old ones: the next start must read it again
+                index.forget([error.image])
+            raise
     _tell_damaged(report, reporter)
     return cache
 
