@@ -14,8 +14,8 @@ $prompt = @("momo, creature, sky background --d 1 --l 5")
 # 提示詞檔 / 提示词文件
 $prompt_file = ""
 
-# Folder of the pictures; "" is output\sample.
-# 出圖資料夾，留空為 output\sample / 出图文件夹，留空为 output\sample
+# Folder of page and pictures; "" is that of the first LoRA (compare.html and compare\ there), output\sample without one.
+# 出圖資料夾，留空為第一個 LoRA 所在的資料夾（compare.html 與 compare\），沒有 LoRA 則為 output\sample / 出图文件夹，留空为第一个 LoRA 所在的文件夹（compare.html 与 compare\），没有 LoRA 则为 output\sample
 $out = ""
 
 # Base model; "" is the one that the LoRA was trained on.

@@ -416,19 +416,21 @@ def test_files_that_may_not_be_read(tmp_path: Path, micro_sd: Path, data: Path, 
 @pytest.mark.e2e
 def test_sample_looks_at_its_folder_first(tmp_path: Path, micro_sd: Path, as_user: AsUser) -> None:
     (tmp_path / "locked").mkdir(mode=0o555)
-    command = ["sample", "--pretrained_model_name_or_path", str(micro_sd), "--prompt", "a cat --s 1", "--out", str(tmp_path / "locked")]
-    answer = as_user("-m", "engine", *command)
-    assert answer.returncode == 1 and "this place cannot be written to" in answer.stderr and "encoding" not in answer.stdout
-    assert "hint: name another folder with --out" in answer.stderr
+    (tmp_path / "closed").mkdir(mode=0o000)
+    for name in ("locked", "closed/inside"):
+        command = ["sample", "--pretrained_model_name_or_path", str(micro_sd), "--prompt", "a cat --s 1", "--out", str(tmp_path / name)]
+        answer = as_user("-m", "engine", *command)
+        assert answer.returncode == 1 and "this place cannot be written to" in answer.stderr and "encoding" not in answer.stdout
+        assert "hint: name another folder with --out" in answer.stderr
 
 
 @pytest.mark.e2e
 def test_sample_goes_elsewhere_where_the_lora_lies_locked(tmp_path: Path, flags: list[str], micro_sd: Path, as_user: AsUser) -> None:
-    assert as_user("-m", "engine", "train", *flags, "--output_name", "鎖 run").returncode == 0
-    locked, output = tmp_path / "output" / "鎖 run", tmp_path / "another output"
+    assert as_user("-m", "engine", "train", *flags, "--output_name", "鎖_run").returncode == 0
+    locked, output = tmp_path / "output" / "鎖_run", tmp_path / "another output"
     locked.chmod(0o555)
     before = {path: path.read_bytes() for path in locked.rglob("*") if path.is_file()}
-    command = ["sample", "--pretrained_model_name_or_path", str(micro_sd), "--lora", str(locked / "鎖 run.safetensors")]
+    command = ["sample", "--pretrained_model_name_or_path", str(micro_sd), "--lora", str(locked / "鎖_run.safetensors")]
     answer = as_user("-m", "engine", *command, "--prompt", "a cat --s 1 --w 64 --h 64", "--output_dir", str(output))
     place = output / "sample"
     told = f"{locked}: this place cannot be written to; the pictures go to {place}\n"

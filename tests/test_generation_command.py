@@ -4,19 +4,24 @@ from __future__ import annotations
 
 import dataclasses
 import hashlib
+import re
 import shutil
+from html import unescape
 from pathlib import Path
+from urllib.parse import unquote
 
 import numpy as np
 import pytest
 import torch
 from PIL import Image
+from safetensors.torch import load_file, save_file
 
 from engine import adapters, models, tensorfile
+from engine.__main__ import main
 from engine.config.schema import Config
 from engine.diffusion import samplers
 from engine.errors import UserError
-from engine.generation import page, png
+from engine.generation import png
 from engine.generation.command import Request, run, sample
 from engine.generation.conditioning import encode
 from engine.generation.generate import Network, decode, generate
@@ -36,22 +41,45 @@ def bases(micro_sd: Path, micro_sdxl: Path, tmp_path_factory: pytest.TempPathFac
     return {family: Path(shutil.copy(model, folder)) for family, model in (("sd1", micro_sd), ("sdxl", micro_sdxl))}
 
 
-def write_lora(base: Path, path: Path, parts: tuple[str, ...]) -> Path:
+def write_lora(base: Path, path: Path, parts: tuple[str, ...] = ("unet",), seed: int = 1, step: int = 120) -> Path:
     """A LoRA of random values over those parts of a base model."""
+    path.parent.mkdir(parents=True, exist_ok=True)
     checkpoint = recognise(base)
     family = models.get(checkpoint.family)
     sites = [site for part in parts for site in family.sites(part, family.load(checkpoint, part, torch.float32, CPU))]
     row = adapters.row("lora")
     method = adapters.make(row, sites, dim=2, alpha=1, dropout=None, options=row.options(), seed=0)
-    source = torch.Generator().manual_seed(1)
+    source = torch.Generator().manual_seed(seed)
     tensors = method.tensors(torch.float32)
     factors = {name: torch.randn(value.shape, generator=source) * 0.3 for name, value in tensors.items() if not name.endswith("alpha")}
-    tensorfile.write(path, {**tensors, **factors}, {"ss_steps": "120", "ss_epoch": "3", "ss_network_module": "networks.lora"})
+    tensorfile.write(path, {**tensors, **factors}, {"ss_steps": str(step), "ss_epoch": "3", "ss_network_module": "networks.lora"})
+    return path
+
+
+def changed(model: Path, path: Path) -> Path:
+    """A base model that differs from another in every network."""
+    path.parent.mkdir(parents=True)
+    tensors = load_file(model)
+    save_file({name: tensor * 1.05 if tensor.is_floating_point() else tensor for name, tensor in tensors.items()}, path)
     return path
 
 
 def pixels(path: Path) -> np.ndarray:
     return np.asarray(Image.open(path)).astype(int)
+
+
+def content(folder: Path) -> dict[str, bytes]:
+    """Every file below a folder."""
+    return {path.relative_to(folder).as_posix(): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+
+
+def rows(made: Path) -> list[tuple[str, list[Path]]]:
+    """What a page shows: each row's name, and its pictures."""
+    found = []
+    for row in re.findall(r"<tr data-row.*?</tr>", made.read_text(encoding="utf-8")):
+        links = [unquote(unescape(link)) for link in re.findall(r'<img src="([^"]+)"', row)]
+        found.append((unescape(re.search(r'data-label="([^"]+)"', row)[1]), [made.parent / link for link in links]))  # type: ignore[index]
+    return found
 
 
 @pytest.mark.parametrize("family", ["sd1", "sdxl"])
@@ -64,12 +92,12 @@ def test_rows_for_the_base_model_and_each_file(bases: dict[str, Path], tmp_path:
     said: list[str] = []
     request = Request(bases[family], PROMPTS, tmp_path / "out", loras, cache_dir=tmp_path / "cache", clip_skip=2)
     made = sample(request, said.append)
-    record = page.load(tmp_path / "out", "")
-    assert [(row.base, row.name, row.step, row.epoch) for row in record.rows] == [
-        (True, bases[family].stem, 0, None), (False, "unet", 120, 3), (False, "我的 lora", 120, 3),
+    assert [name for name, _ in rows(made.page)] == [
+        f"{bases[family].stem}, base model, strength 0", "我的 lora, step 120", "unet, step 120",
     ]  # fmt: skip
+    assert tuple(picture for _, pictures in rows(made.page) for picture in pictures) == made.pictures
     base_cat, base_dog, lora_cat, lora_dog, unet_cat, _ = made.pictures
-    assert lora_cat.name == "我的 lora_000120_00_7.png"
+    assert lora_cat.name == f"我的 lora_00_7_{hashlib.sha256(lora_cat.read_bytes()).hexdigest()[:8]}.png"
     assert np.abs(pixels(lora_cat) - pixels(base_cat)).max() > 8 and np.abs(pixels(lora_cat) - pixels(unet_cat)).max() > 0
     assert np.array_equal(pixels(lora_dog), pixels(base_dog))  # its prompt asks for strength 0
     settings = png.parse(png.read(lora_cat) or "").settings
@@ -95,7 +123,7 @@ def test_another_vae_and_a_prompt_too_long(bases: dict[str, Path], tmp_path: Pat
     for name, vae in (("own", None), ("same", bases["sd1"])):
         sample(Request(bases["sd1"], (long,), tmp_path / name, vae=vae, cache_dir=tmp_path / "cache"), said.append)
     assert any("230 tokens" in text for text in said)
-    own, same = (next((tmp_path / name / "samples").iterdir()) for name in ("own", "same"))
+    own, same = (next((tmp_path / name / "compare").iterdir()) for name in ("own", "same"))
     assert np.array_equal(pixels(own), pixels(same))
 
 
@@ -114,14 +142,166 @@ def test_the_settings_of_a_run_make_pictures(bases: dict[str, Path], tmp_path: P
     file = tmp_path / "p.txt"
     file.write_text("a cat --s 1 --ss k_euler\n", encoding="utf-8")
     config = dataclasses.replace(config, sample=dataclasses.replace(config.sample, sample_prompts=str(file)))
-    made = run(config, device=CPU, dtype=torch.float32, loras=(), prompts=(), folder=None, say=lambda text: None)
-    assert made.page == tmp_path / "out" / "sample" / "samples.html"
+    said: list[str] = []
+    made = run(config, device=CPU, dtype=torch.float32, loras=(), prompts=(), folder=None, say=said.append)
+    assert made.page == tmp_path / "out" / "sample" / "compare.html"
+    assert said[0] == f"no LoRA is named; the pictures go to {tmp_path / 'out' / 'sample'}"
     settings = png.parse(png.read(made.pictures[0]) or "").settings
     assert (settings["Size"], settings["Sampler"]) == ("128x64", "Euler")
     made = run(
         config, device=CPU, dtype=torch.float32, loras=(), prompts=("b --s 1 --d 5",), folder=str(tmp_path / "x"), say=lambda text: None
     )
-    assert [path.name for path in made.pictures] == ["micro-sd_base_00_5.png"] and made.page.parent == tmp_path / "x"
+    assert [path.name[:-13] for path in made.pictures] == ["micro-sd_base_00_5"] and made.page.parent == tmp_path / "x"
+
+
+# ---- nothing is replaced -------------------------------------------------------------------------------------------------------------
+
+LINE = "a cat --n bad --w 64 --h 64 --s 2 --d 7 --l 3 --ss euler --am 0.9"
+CHANGES = (("--n bad", ""), ("--w 64", "--w 72"), ("--s 2", "--s 3"), ("--l 3", "--l 4"), ("euler", "euler --karras"))
+FEW = ("another prompt", "another LoRA of the name", "another base of the name", "clip_skip")
+
+
+def told_hashes(request: Request) -> tuple[str, str]:
+    """What a picture's text must say of its LoRA and its base model."""
+    raw = request.loras[0].read_bytes()
+    content = hashlib.sha256(raw[8 + int.from_bytes(raw[:8], "little") :]).hexdigest()[:12]
+    return f"{request.loras[0].stem}: {content}", hashlib.sha256(request.model.read_bytes()).hexdigest()[:10]
+
+
+def replaces_nothing(first: Request, changes: list[dict[str, object]], folder: Path) -> None:
+    """Whatever one thing is changed, all earlier pictures and pages stay, and each page shows its own pictures."""
+    before: dict[str, bytes] = {}
+    for number, change in enumerate(({}, *changes), start=1):
+        request = dataclasses.replace(first, **change)  # type: ignore[arg-type]
+        made = sample(request, lambda text: None)
+        now = content(folder)
+        assert before.items() <= now.items(), change
+        assert made.page == folder / ("compare.html" if number == 1 else f"compare_{number}.html")
+        (_, (base,)), (_, (picture,)) = rows(made.page)
+        assert (base, picture) == made.pictures and picture.relative_to(folder).as_posix() not in before, change
+        told = png.parse(png.read(picture) or "")
+        assert (told.prompt, told.negative) == (request.prompts[0].text, request.prompts[0].negative)
+        assert (told.settings["Lora hashes"], told.settings["Model hash"]) == told_hashes(request)
+        before = now
+    assert {path.name for path in folder.iterdir() if path.suffix != ".html"} == {"compare"}
+
+
+def different(bases: dict[str, Path], folder: Path) -> tuple[Request, dict[str, dict[str, object]]]:
+    """A request, and each single change to it that makes another picture of the same seed and the same names."""
+    lora = write_lora(bases["sd1"], folder / "a" / "x.safetensors")
+    other = changed(bases["sd1"], folder / "other" / bases["sd1"].name)
+    request = Request(bases["sd1"], (parse_line(LINE),), folder / "out", (lora,), cache_dir=folder / "cache")
+    return request, {
+        "another prompt": {"prompts": (parse_line(LINE.replace("cat", "dog")),)},
+        "another LoRA of the name": {"loras": (write_lora(bases["sd1"], folder / "b" / "x.safetensors", seed=2),)},
+        "another base of the name": {"model": other},
+        "clip_skip": {"clip_skip": 2},
+        "vae": {"vae": other},
+        "prediction": {"prediction": "v_prediction"},
+        "zero_terminal_snr": {"zero_terminal_snr": True},
+        "number format": {"dtype": torch.bfloat16},
+        **{before: {"prompts": (parse_line(LINE.replace(before, after)),)} for before, after in CHANGES},
+    }
+
+
+def test_no_picture_is_replaced_by_another(bases: dict[str, Path], tmp_path: Path) -> None:
+    request, changes = different(bases, tmp_path)
+    replaces_nothing(request, [changes[name] for name in FEW], tmp_path / "out")
+
+
+@pytest.mark.slow
+def test_no_picture_is_replaced_whatever_is_changed(bases: dict[str, Path], tmp_path: Path) -> None:
+    request, changes = different(bases, tmp_path)
+    assert tuple(changes)[: len(FEW)] == FEW
+    replaces_nothing(request, [change for name, change in changes.items() if name not in FEW], tmp_path / "out")
+
+
+def test_the_same_call_again_is_a_page_more_with_the_same_pictures(bases: dict[str, Path], tmp_path: Path) -> None:
+    request = Request(bases["sd1"], (parse_line(LINE),), tmp_path / "out", cache_dir=tmp_path / "cache")
+    first = sample(request, lambda text: None)
+    before = content(tmp_path / "out")
+    again = sample(request, lambda text: None)
+    assert again.pictures == first.pictures and again.page == tmp_path / "out" / "compare_2.html"
+    assert content(tmp_path / "out") == before | {"compare_2.html": first.page.read_bytes()}
+
+
+def test_pictures_lie_beside_the_lora_and_the_runs_own_stay(bases: dict[str, Path], tmp_path: Path) -> None:
+    run_folder = tmp_path / "my run 測試"
+    lora = write_lora(bases["sd1"], run_folder / "x.safetensors")
+    (run_folder / "samples").mkdir()
+    for name in ("samples.html", "samples.json", "samples/x_000120_00_7.png", "samples/x_base_00_7.png"):
+        (run_folder / name).write_text("the run's own", encoding="utf-8")
+    before = content(run_folder)
+    request = Request(bases["sd1"], (parse_line(LINE),), None, (lora,), fallback=tmp_path / "elsewhere", cache_dir=tmp_path / "cache")
+    said: list[str] = []
+    made = sample(request, said.append)
+    now = content(run_folder)
+    assert before.items() <= now.items() and made.page == run_folder / "compare.html" and not (tmp_path / "elsewhere").exists()
+    assert sorted(now.keys() - before.keys()) == sorted(
+        ["compare.html", *(path.relative_to(run_folder).as_posix() for path in made.pictures)]
+    )
+    links = re.findall(r'(?:src|href)="([^"]+)"', made.page.read_text(encoding="utf-8"))
+    assert len(links) == 4 and all(link.startswith("compare/") for link in links)
+    moved = run_folder.rename(tmp_path / "moved")
+    assert all(picture.is_file() for _, pictures in rows(moved / "compare.html") for picture in pictures)
+    assert not any("go to" in text for text in said)
+
+
+def test_a_folder_that_refuses_is_told_and_another_taken(bases: dict[str, Path], tmp_path: Path) -> None:
+    lora = write_lora(bases["sd1"], tmp_path / "run" / "x.safetensors")
+    (tmp_path / "run" / "compare").write_text("a file in the way", encoding="utf-8")
+    request = Request(bases["sd1"], (parse_line(LINE),), None, (lora,), fallback=tmp_path / "elsewhere", cache_dir=tmp_path / "cache")
+    said: list[str] = []
+    made = sample(request, said.append)
+    assert made.page == tmp_path / "elsewhere" / "compare.html"
+    assert {path.parent for path in made.pictures} == {tmp_path / "elsewhere" / "compare"}
+    told = f"{tmp_path / 'run' / 'compare'}: this is a file, and a folder is needed; the pictures go to {tmp_path / 'elsewhere'}"
+    assert said.index(told) < said.index("encoding the prompts")
+    with pytest.raises(UserError, match="a folder is needed") as caught:
+        sample(dataclasses.replace(request, folder=tmp_path / "run"), said.append)
+    assert "--out" in caught.value.hint
+
+
+def test_files_of_one_name_are_two_rows_in_the_order_named(bases: dict[str, Path], tmp_path: Path) -> None:
+    late = write_lora(bases["sd1"], tmp_path / "b" / "x.safetensors", step=900)
+    early = write_lora(bases["sd1"], tmp_path / "a" / "x.safetensors", seed=2, step=10)
+    twice = tmp_path / "b" / ".." / "b" / "x.safetensors"
+    prompt = parse_line(LINE)
+    request = Request(bases["sd1"], (prompt, prompt), tmp_path / "out", (late, early, twice), cache_dir=tmp_path / "cache")
+    said: list[str] = []
+    made = sample(request, said.append)
+    shown = rows(made.page)
+    assert [name for name, _ in shown] == ["micro-sd, base model, strength 0", "b/x, step 900", "a/x, step 10"]
+    assert len({picture for _, pictures in shown for picture in pictures}) == len(made.pictures) == 3  # two equal prompts are one column
+    assert f"{twice}: this file was named before; it gets one row" in said
+
+
+def test_rows_made_before_a_stop_are_kept(bases: dict[str, Path], tmp_path: Path) -> None:
+    lora = write_lora(bases["sd1"], tmp_path / "x.safetensors")
+    seen = 0
+
+    def stop(picture: int, pictures: int, step: int, steps: int) -> None:
+        nonlocal seen
+        seen += 1
+        if seen == 3:  # in the second row
+            raise KeyboardInterrupt
+
+    request = Request(bases["sd1"], (parse_line(LINE),), tmp_path / "out", (lora,), cache_dir=tmp_path / "cache")
+    with pytest.raises(KeyboardInterrupt):
+        sample(request, lambda text: None, stop)
+    ((name, (picture,)),) = rows(tmp_path / "out" / "compare.html")
+    assert name.startswith("micro-sd, base model") and picture.is_file()
+    assert sample(request, lambda text: None).page.name == "compare_2.html"
+
+
+def test_the_path_that_is_printed_is_absolute(
+    bases: dict[str, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    write_lora(bases["sd1"], tmp_path / "run" / "x.safetensors")
+    words = ["--lora", "run/x.safetensors", "--prompt", LINE, "--pretrained_model_name_or_path", str(bases["sd1"]), "--device", "cpu"]
+    assert main(["sample", *words, "--cache_dir", "cache"]) == 0
+    assert capsys.readouterr().out.splitlines()[-1] == f"2 pictures: {tmp_path / 'run' / 'compare.html'}"
 
 
 @pytest.mark.slow

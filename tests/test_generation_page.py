@@ -96,6 +96,18 @@ def test_a_row_a_model_and_file() -> None:
     assert [row.name for row in record.rows if row.base] == ["", "other base"] and "other base, base model" in page.render(record)
 
 
+def test_a_page_of_files_names_them_and_not_their_steps() -> None:
+    base, known = Row("v1-5", 0, None, None, True, {0: "compare/a.png"}), Row("b/<x>", 1200, 3, None, False, {0: "compare/b.png"})
+    unknown = Row("y", 0, None, None, False, {0: "compare/c.png"})
+    text = page.render(Record("run", (CAT,), (base, known, unknown)), page.FILES)
+    heads = re.findall(r'<th scope="row"><div class="step name">(.*?)</div><div class="about">(.*?)</div>', text)
+    assert heads == [("base model", "v1-5<br>strength 0<br>原始模型"), ("b/<wbr>&lt;x&gt;", "step 1,200<br>epoch 3"), ("y", "")]
+    assert 'data-label="b/&lt;x&gt;, step 1200"' in text and 'data-label="y"' in text
+    assert "1 prompt × 2 LoRAs + the base model" in text and '<th scope="col">LoRA</th>' in text
+    assert "1 prompt × the base model" in page.render(Record("run", (CAT,), (base,)), page.FILES)
+    assert "2 prompts × 2 steps + the base model" in page.render(filled()) and '<th scope="col">step</th>' in page.render(filled())
+
+
 @pytest.mark.parametrize("text", ["", "{}", '{"version": 99}', json.dumps({"version": 1, "title": "", "columns": [{"x": 1}], "rows": []})])
 def test_a_damaged_record_is_named(tmp_path: Path, text: str) -> None:
     (tmp_path / page.RECORD).write_text(text, encoding="utf-8")

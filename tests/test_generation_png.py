@@ -100,6 +100,14 @@ def test_a_picture_without_parameters(tmp_path: Path) -> None:
     assert png.read(tmp_path / "a.png") is None
 
 
+def test_only_a_png_is_read(tmp_path: Path) -> None:
+    from PIL import Image
+
+    Image.new("RGB", (2, 2)).save(tmp_path / "a.png", "GIF", comment="parameters")
+    with pytest.raises(OSError):
+        png.read(tmp_path / "a.png")
+
+
 def test_a_place_that_cannot_be_written(tmp_path: Path) -> None:
     (tmp_path / "a.png").mkdir()
     with pytest.raises(UserError):

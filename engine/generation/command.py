@@ -1,6 +1,6 @@
 """The work of `python -m engine sample`: base model, LoRA files and prompts -> pictures and a page with a row for each file.
 
-Networks are loaded in the order of need, and dropped before the next: text encoders, U-Net, VAE.
+Where these go is said in `compare`. Networks are loaded in the order of need, and dropped before the next: text encoders, U-Net, VAE.
 """
 
 from __future__ import annotations
@@ -18,18 +18,18 @@ from engine.adapters import lorafile
 from engine.adapters.base import Method
 from engine.config.schema import Config
 from engine.errors import UserError
-from engine.generation import promptfile
+from engine.generation import compare, png, promptfile
 from engine.generation.conditioning import encode, overlong
 from engine.generation.generate import Network, decode
+from engine.generation.page import Row
 from engine.generation.png import Origin
 from engine.generation.prompt import Prompt, Shot, parse_line
-from engine.generation.samples import Made, Moment, PictureProgress, Previewer, plan, sampler_names
+from engine.generation.samples import Made, Painted, Painter, PictureProgress, plan, sampler_names
 from engine.models.family import Checkpoint, Cond, Family, Prediction
 from engine.models.recognise import recognise
 from engine.models.vae import load_vae
 
 Say = Callable[[str], None]
-_UNET = "lora_unet_"  # how every U-Net module's name begins in a LoRA file; the others are the text encoders'
 
 
 @dataclass(frozen=True)
@@ -38,7 +38,7 @@ class Request:
 
     model: Path
     prompts: tuple[Prompt, ...]
-    folder: Path  # gets samples.html and samples/
+    folder: Path | None = None  # gets page and pictures; None: the first LoRA's folder
     loras: tuple[Path, ...] = ()  # a row of pictures for each
     base: bool = True  # also a row without any
     vae: Path | None = None
@@ -53,6 +53,7 @@ class Request:
     dtype: torch.dtype = torch.float32
     no_half_vae: bool = False
     cache_dir: Path = Path("cache")  # where file hashes are remembered
+    fallback: Path = Path("output") / "sample"  # gets them without a LoRA, or where its folder cannot be written
 
 
 @dataclass(frozen=True)
@@ -60,9 +61,10 @@ class _Lora:
     """A LoRA file as read. The tensors are the two parts' own."""
 
     path: Path
+    label: str  # on the page
     unet: dict[str, Tensor]
     text: dict[str, Tensor]
-    step: int
+    step: int | None
     epoch: int | None
 
 
@@ -79,7 +81,8 @@ def run(
 ) -> Made:
     """`sample` by the settings of a run. `prompts` are lines as in a prompt file; without any, `sample_prompts` is read.
 
-    Pictures go into `folder`, by default `<output_dir>/sample`. Raises UserError where model or prompts are missing.
+    Page and pictures go into `folder`, by default the first LoRA's, else `<output_dir>/sample`. Raises UserError where model or prompts
+    are missing.
     """
     model, wanted = config.model, config.sample
     if not model.pretrained_model_name_or_path:
@@ -97,7 +100,7 @@ def run(
     request = Request(
         model=Path(model.pretrained_model_name_or_path),
         prompts=read,
-        folder=Path(folder) if folder else Path(config.save.output_dir) / "sample",
+        folder=Path(folder) if folder else None,
         loras=tuple(Path(lora) for lora in loras),
         vae=Path(model.vae) if model.vae else None,
         clip_skip=model.clip_skip,
@@ -111,6 +114,7 @@ def run(
         dtype=dtype,
         no_half_vae=model.no_half_vae,
         cache_dir=Path(config.data.cache_dir),
+        fallback=Path(config.save.output_dir) / "sample",
     )
     return sample(request, say, progress)
 
@@ -123,12 +127,17 @@ def sample(request: Request, say: Say, progress: PictureProgress | None = None) 
     checkpoint = recognise(request.model)
     family = models.get(checkpoint.family)
     side = checkpoint.resolution or family.resolution
-    shots = plan(request.prompts, size=request.size or (side, side), sampler=request.sampler, karras=request.karras, seed=request.seed)
-    for notice in (*checkpoint.notes, *filter(None, map(overlong, shots))):
+    planned = plan(request.prompts, size=request.size or (side, side), sampler=request.sampler, karras=request.karras, seed=request.seed)
+    shots = tuple(dict.fromkeys(planned))
+    paths, again = compare.distinct(request.loras)
+    repeated = (f"{path}: this file was named before; it gets one row" for path in again)
+    for notice in (*checkpoint.notes, *filter(None, map(overlong, shots)), *repeated):
         say(notice)
-    loras = [_read(path) for path in request.loras]
+    loras = [_read(path, label) for path, label in zip(paths, compare.labels(paths), strict=True)]
     rows: list[_Lora | None] = [*([None] if request.base or not loras else []), *loras]
-    files.require_writable(request.folder / "samples")
+    folder, told = compare.place(request.folder, paths[0] if paths else None, request.fallback)
+    if told:
+        say(told)
     say("encoding the prompts")
     conditions = _encode(request, checkpoint, family, shots, rows)
     say("loading the U-Net")
@@ -141,38 +150,46 @@ def sample(request: Request, say: Say, progress: PictureProgress | None = None) 
         request.prediction or checkpoint.prediction,
         checkpoint.zero_terminal_snr if request.zero_terminal_snr is None else request.zero_terminal_snr,
     )
+    sheet = compare.Page(folder, shots)
     made: list[Made] = []
     for lora, conds in zip(rows, conditions, strict=True):
         method = _attach(lora.unet, family, {"unet": unet}, lora.path) if lora else None
-        previewer = Previewer(
+        painter = Painter(
             network,
             shots,
             conds.__getitem__,
             lambda latents: decode(family, vae, latents, request.device),
-            request.folder,
-            lora.path.stem if lora else request.model.stem,
-            title=request.folder.name,
-            origin=_origin(request, family, lora),
             methods=[method] if method else [],
             progress=progress,
         )
-        made.append(previewer.at(Moment(lora.step, lora.epoch, name=lora.path.stem)) if lora else previewer.base(request.model.stem))
+        made.append(_written(sheet, request.model.stem, lora, painter.paint(base=lora is None), _origin(request, family, lora)))
         if method:
             method.detach()
     pictures = tuple(picture for row in made for picture in row.pictures)
     return Made(made[-1].page, pictures, tuple(notice for row in made for notice in row.notices))
 
 
-def _read(path: Path) -> _Lora:
-    """A LoRA file, taken apart. Raises UserError where it is none."""
+def _written(sheet: compare.Page, model: str, lora: _Lora | None, painted: Painted, origin: Origin) -> Made:
+    """A row's pictures as files, and shown on the page. `model` is the base model's name."""
+    stem = lora.path.stem if lora else f"{model}_base"
+    pictures = [
+        sheet.keep(stem, f"{number:02d}_{shot.seed}", png.encoded(pixels, png.parameters(shot, origin)))
+        for number, (shot, pixels) in enumerate(zip(painted.shots, painted.pixels, strict=True))
+    ]
+    row = Row(lora.label, lora.step or 0, lora.epoch, None, False) if lora else Row(model, 0, None, None, True)
+    return Made(sheet.add(row, pictures), tuple(pictures), tuple(f"{row.name}: {notice}" for notice in painted.notices))
+
+
+def _read(path: Path, label: str) -> _Lora:
+    """A LoRA file, taken apart, and what its row is called. Raises UserError where it is none."""
     if not files.is_there(path) or path.is_dir():
         raise UserError("there is no LoRA file of this name", "check the path", where=str(path))
     tensors = tensorfile.read(path)
     lorafile.parse(tensors, str(path))
-    unet = {name: tensor for name, tensor in tensors.items() if name.startswith(_UNET)}
-    text = {name: tensor for name, tensor in tensors.items() if not name.startswith(_UNET)}
+    unet = {name: tensor for name, tensor in tensors.items() if name.startswith(lorafile.UNET)}
+    text = {name: tensor for name, tensor in tensors.items() if not name.startswith(lorafile.UNET)}
     metadata = files.read_header(path).metadata
-    return _Lora(path, unet, text, _number(metadata, "ss_steps") or 0, _number(metadata, "ss_epoch"))
+    return _Lora(path, label, unet, text, _number(metadata, "ss_steps"), _number(metadata, "ss_epoch"))
 
 
 def _number(metadata: Mapping[str, str], key: str) -> int | None:
@@ -234,5 +251,6 @@ def _origin(request: Request, family: Family, lora: _Lora | None) -> Origin:
         origin = dataclasses.replace(origin, model_hash=digest[:10])
     if lora:
         content = files.sha256(lora.path, files.read_header(lora.path).data_start)  # what `sshs_model_hash` is the hash of
-        origin = dataclasses.replace(origin, adapters=((lora.path.stem, content[:12]),))
+        made_with = ((lora.path.stem, content[:12]),)
+        origin = dataclasses.replace(origin, adapters=made_with, training_step=lora.step, training_epoch=lora.epoch)
     return origin

@@ -1,6 +1,6 @@
 """The page that lays training steps against prompts, and the small record beside it from which the page is written anew.
 
-`samples.html` needs nothing but the pictures it points to: no network, no other file. `samples.json` keeps the rows of earlier runs.
+A page needs nothing but the pictures it points to: no network, no other file. `samples.json` keeps the rows of a run's `samples.html`.
 """
 
 from __future__ import annotations
@@ -23,10 +23,22 @@ _VERSION = 1  # of the record
 
 
 @dataclass(frozen=True)
-class Row:
-    """The pictures of one training step, or of the base model (`base`: strength 0)."""
+class Kind:
+    """What the rows of a page are, in words."""
 
-    name: str  # the adapter's or base model's file; empty for a run's own pictures
+    row: str
+    chinese: str
+
+
+STEPS = Kind("step", "训练样图：每行一步，每列一个提示词")
+FILES = Kind("LoRA", "对比图：每行一个 LoRA，每列一个提示词")
+
+
+@dataclass(frozen=True)
+class Row:
+    """The pictures of one training step or one file, or of the base model (`base`: strength 0)."""
+
+    name: str  # what the row is called where each shows another file; empty for a run's own pictures
     step: int
     epoch: int | None
     loss: float | None  # running mean at that step
@@ -85,16 +97,17 @@ def load(folder: Path, title: str) -> Record:
         raise UserError(f"this record of sample pictures cannot be read ({error})", hint, where=str(path)) from error
 
 
-def render(record: Record) -> str:
+def render(record: Record, kind: Kind = STEPS) -> str:
     """The page as HTML. Everything from outside is escaped; picture files are named relatively, as URLs."""
     template = Template(Path(__file__).with_name("page.html").read_text(encoding="utf-8"))
-    steps = [row.step for row in record.rows if not row.base]
-    summary = f"{_count(len(record.columns), 'prompt')} × {_count(len(steps), 'step')}"
-    if any(row.base for row in record.rows):
-        summary += " + the base model"
+    bases = sum(row.base for row in record.rows)
+    shown = [_count(len(record.rows) - bases, kind.row)] if len(record.rows) > bases or not bases else []
+    shown += ["the base model"] if bases else []
     return template.substitute(
         title=html.escape(record.title),
-        summary=summary,
+        summary=f"{_count(len(record.columns), 'prompt')} × {' + '.join(shown)}",
+        kind=kind.row,
+        chinese=kind.chinese,
         columns="".join(_column(number, shot) for number, shot in enumerate(record.columns)),
         rows="\n".join(_row(number, row, record.columns) for number, row in enumerate(record.rows)),
     )
@@ -122,17 +135,21 @@ def _column(number: int, shot: Shot) -> str:
 
 
 def _row(number: int, row: Row, columns: tuple[Shot, ...]) -> str:
-    """One line of the table: what it is, then a picture for each prompt."""
+    """One line of the table: what it is, then a picture for each prompt. A file that does not tell its step has the step 0."""
+    name = html.escape(row.name)
     if row.base:
         label, head, about = "base model, strength 0", "base model", ["strength 0", "原始模型"]
+    elif name:
+        head = name.replace("/", "/<wbr>")
+        label, about = (f"step {row.step}", [f"step {row.step:,}"]) if row.step else ("", [])
     else:
         label, head, about = f"step {row.step}", f"<small>step</small>{row.step:,}", []
-    if row.name:
-        label, about = f"{row.name}, {label}", [row.name, *about]
-    label, about = html.escape(label), [html.escape(line) for line in about]
+    if name:
+        label = ", ".join(filter(None, (name, label)))
+        about = [name, *about] if row.base else about
     about += [f"epoch {row.epoch}"] if row.epoch is not None and not row.base else []
     about += [f"loss {row.loss:.4f}"] if row.loss is not None and not row.base else []
-    first = f'<th scope="row"><div class="step">{head}</div><div class="about">{"<br>".join(about)}</div></th>'
+    first = f'<th scope="row"><div class="step{" name" if name else ""}">{head}</div><div class="about">{"<br>".join(about)}</div></th>'
     cells = "".join(_cell(number, column, row.cells.get(column), shot, label) for column, shot in enumerate(columns))
     return f'<tr data-row="{number}"{" class=base" if row.base else ""}>{first}{cells}<td class="rest"></td></tr>'
 

@@ -5,6 +5,7 @@ The format of AUTOMATIC1111's web UI: prompt, an optional "Negative prompt:" lin
 
 from __future__ import annotations
 
+import io
 import json
 import re
 from dataclasses import dataclass
@@ -114,16 +115,24 @@ def parse(text: str) -> Parsed:
 def save(path: Path, pixels: Tensor, text: str) -> None:
     """Write pixels (uint8 [H, W, 3] on the CPU) as a PNG with its `parameters`, whole or not at all.
 
-    The text goes into a tEXt chunk where Latin-1 can hold it, into an iTXt chunk (UTF-8) otherwise: the web UIs write and read both.
     Raises UserError where the file cannot be written.
+    """
+    files.write_bytes(path, encoded(pixels, text))
+
+
+def encoded(pixels: Tensor, text: str) -> bytes:
+    """The PNG's bytes, the same for the same pixels and text.
+
+    The text goes into a tEXt chunk where Latin-1 can hold it, into an iTXt chunk (UTF-8) otherwise: the web UIs write and read both.
     """
     info = PngImagePlugin.PngInfo()
     if _is_latin(text):
         info.add_text(_KEYWORD, text)
     else:
         info.add_itxt(_KEYWORD, text)
-    with files.writing(path) as partial:
-        Image.fromarray(pixels.numpy()).save(partial, format="PNG", pnginfo=info)
+    data = io.BytesIO()
+    Image.fromarray(pixels.numpy()).save(data, format="PNG", pnginfo=info)
+    return data.getvalue()
 
 
 def _is_latin(text: str) -> bool:
@@ -135,8 +144,8 @@ def _is_latin(text: str) -> bool:
 
 
 def read(path: Path) -> str | None:
-    """The `parameters` text of a PNG; None where it has none. Raises OSError for a file that is no picture."""
-    with Image.open(path) as image:
+    """The `parameters` text of a PNG; None where it has none. Raises OSError for a file that is no PNG."""
+    with Image.open(path, formats=("PNG",)) as image:
         image.load()  # text chunks may stand behind the pixels
         text = image.info.get(_KEYWORD)
     return text if isinstance(text, str) else None

@@ -1,6 +1,7 @@
 """Sample pictures of a run: prompts -> PNG files and the page that compares them.
 
-File names are sd-scripts' without its time of day, so that a picture made again takes the old one's place:
+`Painter` makes pictures, `Previewer` a run's files of them. These have sd-scripts' names without its time of day, so that a picture made
+again takes the old one's place:
 `<name>_<000500 | e000003 | base>_<prompt, two digits>_<seed>.png`; "base" is the model without the adapter.
 """
 
@@ -58,7 +59,6 @@ class Moment:
     epoch: int | None = None
     loss: float | None = None  # running mean
     by_epoch: bool = False  # file names count epochs
-    name: str = ""  # the adapter file, where the pictures are not a run's own
 
     @property
     def tag(self) -> str:
@@ -75,8 +75,61 @@ class Made:
     notices: tuple[str, ...]
 
 
-class Previewer:
+@dataclass(frozen=True)
+class Painted:
+    """The pictures of one state of the model, and what should be said of them."""
+
+    shots: tuple[Shot, ...]  # as they were made: at strength 0 for the base model
+    pixels: tuple[Tensor, ...]  # uint8 [H, W, 3] each, on the CPU
+    notices: tuple[str, ...]
+
+
+class Painter:
     """Makes the same pictures again and again as the model changes. All latents come first; then the VAE decodes them in one pass."""
+
+    def __init__(
+        self,
+        network: Network,
+        shots: Sequence[Shot],
+        condition: Condition,
+        decode: Decode,
+        *,
+        methods: Sequence[Method] = (),
+        encoders: Sequence[nn.Module] = (),
+        progress: PictureProgress | None = None,
+    ) -> None:
+        """`condition` is asked anew for each picture, at that picture's strength, so that trained encoders are heard; `encoders` are those
+        it runs live. `methods` are the attached adapters.
+        """
+        self._network, self._shots, self._condition, self._decode = network, tuple(shots), condition, decode
+        self._methods, self._networks, self._progress = tuple(methods), (network.unet, *encoders), progress
+
+    def paint(self, base: bool) -> Painted:
+        """Every picture of the model as it is now, or (`base`) without what is trained."""
+        shots = tuple(_at_strength(shot, base) for shot in self._shots)
+        latents = self._latents(shots)
+        return Painted(shots, tuple(self._decode(latents)), _notices(latents))
+
+    def _latents(self, wanted: Sequence[Shot]) -> list[Tensor]:
+        """The latents of every picture, float32 on the CPU; the networks are left as they were found."""
+        found = []
+        with evaluating(*self._networks), _resting(self._methods):
+            for number, (shot, made) in enumerate(zip(self._shots, wanted, strict=True)):
+                for method in self._methods:
+                    method.strength = made.strength
+                found.append(generate(self._network, made, self._condition(shot), self._reporting(number)))
+        return found
+
+    def _reporting(self, number: int) -> Progress | None:
+        """Progress within picture `number` as progress of the whole row."""
+        tell = self._progress
+        if tell is None:
+            return None
+        return lambda step, steps: tell(number + 1, len(self._shots), step, steps)
+
+
+class Previewer:
+    """The sample pictures of a run as its model changes: files, and a row of the page for each moment."""
 
     def __init__(
         self,
@@ -88,20 +141,17 @@ class Previewer:
         name: str,
         *,
         origin: png.Origin,
-        title: str = "",
         methods: Sequence[Method] = (),
         encoders: Sequence[nn.Module] = (),
         progress: PictureProgress | None = None,
     ) -> None:
-        """`folder` gets the page, its record and `samples/`; `name` is the run's, in file names and (without a `title`) on the page.
+        """`folder` gets the page, its record and `samples/`; `name` is the run's, in file names and on the page. The rest as `Painter`.
 
-        `condition` is asked anew for each picture, at that picture's strength, so that trained encoders are heard; `encoders` are those it
-        runs live. `methods` are the attached adapters. Raises UserError for a record of an earlier run that cannot be read.
+        Raises UserError for a record of an earlier run that cannot be read.
         """
-        self._network, self._shots, self._condition, self._decode = network, tuple(shots), condition, decode
-        self._folder, self._name, self._origin = folder, name, origin
-        self._methods, self._networks, self._progress = tuple(methods), (network.unet, *encoders), progress
-        self._record = page.load(folder, title or name)
+        self._painter = Painter(network, shots, condition, decode, methods=methods, encoders=encoders, progress=progress)
+        self._shots, self._folder, self._name, self._origin = tuple(shots), folder, name, origin
+        self._record = page.load(folder, name)
 
     @property
     def has_base(self) -> bool:
@@ -110,52 +160,40 @@ class Previewer:
         columns = self._record.columns
         return bool(shown) and all(shot in columns and columns.index(shot) in shown[0] for shot in self._shots)
 
-    def base(self, name: str = "") -> Made:
-        """The row for strength 0: what the model makes without what is trained. `name` is the model's, where a page may show several."""
-        return self._make(Moment(0, name=name), base=True)
+    def base(self) -> Made:
+        """The row for strength 0: what the model makes without what is trained."""
+        return self._make(Moment(0), base=True)
 
     def at(self, moment: Moment) -> Made:
         """The row of one moment of the training."""
         return self._make(moment, base=False)
 
     def _make(self, moment: Moment, base: bool) -> Made:
-        tag = "base" if base else moment.tag
-        latents = self._latents(base)
+        painted = self._painter.paint(base)
         origin = self._origin if base else dataclasses.replace(self._origin, training_step=moment.step, training_epoch=moment.epoch)
         pictures: dict[Shot, Path] = {}
-        for number, (shot, pixels) in enumerate(zip(self._shots, self._decode(latents), strict=True)):
-            target = self._folder / "samples" / f"{self._name}_{tag}_{number:02d}_{shot.seed}.png"
-            png.save(target, pixels, png.parameters(_at_strength(shot, base), origin))
+        for number, (shot, made, pixels) in enumerate(zip(self._shots, painted.shots, painted.pixels, strict=True)):
+            target = self._folder / "samples" / picture_name(self._name, None if base else moment, number, shot)
+            png.save(target, pixels, png.parameters(made, origin))
             pictures[shot] = target
-        row = Row(moment.name, moment.step, moment.epoch, moment.loss, base)
+        row = Row("", moment.step, moment.epoch, moment.loss, base)
         relative = {shot: target.relative_to(self._folder).as_posix() for shot, target in pictures.items()}
         self._record = page.add(self._record, row, relative)
-        return Made(page.write(self._folder, self._record), tuple(pictures.values()), self._notices(latents))
+        return Made(page.write(self._folder, self._record), tuple(pictures.values()), painted.notices)
 
-    def _latents(self, base: bool) -> list[Tensor]:
-        """The latents of every picture, float32 on the CPU; the networks are left as they were found."""
-        found = []
-        with evaluating(*self._networks), _resting(self._methods):
-            for number, shot in enumerate(self._shots):
-                wanted = _at_strength(shot, base)
-                for method in self._methods:
-                    method.strength = wanted.strength
-                found.append(generate(self._network, wanted, self._condition(shot), self._reporting(number)))
-        return found
 
-    def _reporting(self, number: int) -> Progress | None:
-        """Progress within picture `number` as progress of the whole row."""
-        tell = self._progress
-        if tell is None:
-            return None
-        return lambda step, steps: tell(number + 1, len(self._shots), step, steps)
+def picture_name(name: str, moment: Moment | None, number: int, shot: Shot) -> str:
+    """The file of a run's sample picture; without a moment the base model's."""
+    return f"{name}_{moment.tag if moment else 'base'}_{number:02d}_{shot.seed}.png"
 
-    def _notices(self, latents: Sequence[Tensor]) -> tuple[str, ...]:
-        broken = [str(number) for number, latent in enumerate(latents, start=1) if not latent.isfinite().all()]
-        if not broken:
-            return ()
-        which = "the pictures of prompts " + ", ".join(broken) if len(broken) > 1 else f"the picture of prompt {broken[0]}"
-        return (f"{which} came out as no numbers: the training has diverged, or the model overflows in its number format",)
+
+def _notices(latents: Sequence[Tensor]) -> tuple[str, ...]:
+    """What should be said of latents that are no numbers."""
+    broken = [str(number) for number, latent in enumerate(latents, start=1) if not latent.isfinite().all()]
+    if not broken:
+        return ()
+    which = "the pictures of prompts " + ", ".join(broken) if len(broken) > 1 else f"the picture of prompt {broken[0]}"
+    return (f"{which} came out as no numbers: the training has diverged, or the model overflows in its number format",)
 
 
 def _at_strength(shot: Shot, base: bool) -> Shot:
