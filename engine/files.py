@@ -22,6 +22,7 @@ from pathlib import Path
 from engine.errors import UserError
 
 _BUSY_SECONDS = 20.0  # an antivirus or OneDrive holds a fresh file for a moment; longer than this is a real lock
+_LONGEST_PATH = 259 if os.name == "nt" else 4095  # characters; a PC may be set to more, and then refuses nothing
 _HEADER_LIMIT = 100_000_000  # the safetensors format's own limit, in bytes
 
 DTYPE_BYTES = {
@@ -59,7 +60,7 @@ def writing(target: Path) -> Iterator[Path]:
     Raises UserError for a read-only folder or a full disk.
     """
     target = Path(target)
-    partial = target.with_name(f".{target.name}.{os.getpid()}-{threading.get_ident()}.part")
+    partial = _partial(target)
     try:
         with explained(target):
             target.parent.mkdir(parents=True, exist_ok=True)
@@ -70,6 +71,26 @@ def writing(target: Path) -> Iterator[Path]:
     finally:
         with contextlib.suppress(OSError):
             partial.unlink()
+
+
+def _partial(target: Path) -> Path:
+    """The temporary name of a file under way, which no other process or thread uses."""
+    return target.with_name(f".{target.name}.{os.getpid()}-{threading.get_ident()}.part")
+
+
+def require_name(target: Path) -> None:
+    """Raise UserError where `writing` could not make a file of this name. Found out by making one, which is removed again."""
+    partial, made = _partial(target), not target.parent.exists()
+    try:
+        with explained(target):
+            target.parent.mkdir(parents=True, exist_ok=True)
+            partial.touch()
+    finally:
+        with contextlib.suppress(OSError):
+            partial.unlink()
+        if made:
+            with contextlib.suppress(OSError):
+                target.parent.rmdir()
 
 
 @contextlib.contextmanager
@@ -111,7 +132,7 @@ def reading(path: Path) -> Iterator[None]:
 
 def require_writable(folder: Path) -> None:
     """Make the folder. Raises UserError where nothing can be written into it."""
-    if folder.exists() and not folder.is_dir():
+    if is_there(folder) and not folder.is_dir():
         raise UserError("this is a file, and a folder is needed", "choose another folder", where=str(folder))
     probe = folder / f".{os.getpid()}.part"
     with explained(folder):
@@ -146,7 +167,17 @@ def _write_error(target: Path, error: OSError) -> UserError:
             "choose another folder (`output_dir`, `cache_dir`), or allow writing; on Windows close the program that has the file open",
             where=str(target),
         )
+    if _is_too_long(target, error):
+        told = f"this name is too long for the system: {len(target.name)} characters, {len(os.path.abspath(target))} with its folder"
+        return UserError(told, "choose a shorter name (`output_name`), or a folder whose path is shorter", where=str(target))
     return UserError(f"the file could not be written ({error.strerror or error})", "check the folder and the disk", where=str(target))
+
+
+def _is_too_long(target: Path, error: OSError) -> bool:
+    """Whether the name is what the system refused. Windows says of a path that is too long that it does not exist."""
+    if error.errno == errno.ENAMETOOLONG or getattr(error, "winerror", 0) == 206:
+        return True
+    return error.errno == errno.ENOENT and len(os.path.abspath(_partial(target))) > _LONGEST_PATH
 
 
 def sha256(path: Path, start: int = 0) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import random
 from pathlib import Path
 
 import pytest
@@ -12,21 +13,24 @@ from rich.console import Console
 from engine.training.console import Meter, Reporter
 from engine.training.loop import Update
 from engine.training.metrics import Sums
-from engine.training.progress import Diverged, Log, Progress
+from engine.training.optim import Skips
+from engine.training.progress import Diverged, Log, Overflow, Progress
 
-CPU = torch.device("cpu")
-
-
-def progress(sums: Sums, *, log: Log | None = None, forgives: bool = False) -> Progress:
-    """Figures of a run of 20 steps, read every second step."""
-    meter = Meter(Reporter(Console(file=io.StringIO())), 20, 1)
-    return Progress(meter, sums, ["unet"], every=2, total=20, window=10, device=CPU, log=log, forgives=forgives)
+CPU, INF, NAN = torch.device("cpu"), float("inf"), float("nan")
 
 
-def steps(shown: Progress, sums: Sums, losses: list[float], first: int = 1) -> None:
-    for number, loss in enumerate(losses, first):
+def progress(sums: Sums, *, log: Log | None = None, skips: Skips | None = None, every: int = 2) -> Progress:
+    """Figures of a run of 200 steps, read every second step."""
+    meter = Meter(Reporter(Console(file=io.StringIO())), 200, 1)
+    return Progress(meter, sums, ["unet"], every=every, total=200, window=10, device=CPU, log=log, skips=skips)
+
+
+def steps(shown: Progress, sums: Sums, losses: list[float], first: int = 1, norms: list[float] | None = None) -> None:
+    for number, (loss, norm) in enumerate(zip(losses, norms or [1.0] * len(losses), strict=True), first):
         sums.add("loss", torch.tensor([loss]))
-        sums.add("gradient norm", torch.tensor(1.0))
+        sums.add("gradient norm", torch.tensor(norm))
+        if shown._skips:
+            shown._skips.add(torch.tensor(norm))
         shown.after(Update(number, 1, (1,), number - 1, False), [1e-4])
 
 
@@ -63,13 +67,55 @@ def test_one_broken_number_ends_a_training_that_cannot_leave_it_out() -> None:
         steps(shown, sums, [1.0, float("nan")], first=3)
 
 
-def test_a_loss_scaler_leaves_broken_steps_out_but_not_all_of_them() -> None:
+def test_a_loss_scaler_leaves_broken_steps_out_and_they_are_counted() -> None:
     sums = Sums(CPU)
-    shown = progress(sums, forgives=True)
-    steps(shown, sums, [1.0, float("inf")])
-    assert shown.losses == {2: 1.0}
-    with pytest.raises(Diverged, match="diverged"):
-        steps(shown, sums, [float("nan")] * 2, first=3)
+    shown = progress(sums, skips=Skips())
+    steps(shown, sums, [1.0, INF], norms=[1.0, INF])
+    steps(shown, sums, [NAN, NAN, 2.0, 2.0, 2.0], first=3, norms=[NAN, INF, 1.0, 1.0, INF])
+    assert shown.losses == {2: 1.0, 6: 2.0}  # none for the interval without a loss
+    assert shown.skipped == 3
+    shown.count_rest()
+    assert shown.skipped == 4
+
+
+@pytest.mark.parametrize("every", [1, 7, 1000])
+@pytest.mark.parametrize("good", [0, 1, 13, 100])
+def test_twenty_steps_left_out_in_a_row_end_the_run_whatever_the_log_interval(every: int, good: int) -> None:
+    sums = Sums(CPU)
+    shown = progress(sums, skips=Skips(), every=every)
+    steps(shown, sums, [1.0] * good, norms=[1.0] * good)
+    steps(shown, sums, [1.0] * 19, first=good + 1, norms=[INF] * 19)
+    with pytest.raises(Overflow, match="the last 20 steps were left out") as caught:
+        steps(shown, sums, [1.0], first=good + 20, norms=[INF])
+    assert "mixed_precision = bf16" in caught.value.hint
+    assert shown.skipped == 20
+    sums = Sums(CPU)
+    shown = progress(sums, skips=Skips(), every=every)
+    with pytest.raises(Diverged, match="from the first step on: the base model"):
+        steps(shown, sums, [NAN] * 20, norms=[NAN] * 20)
+
+
+def test_skips_are_found_where_they_are_and_read_seldom(monkeypatch: pytest.MonkeyPatch) -> None:
+    reads: list[int] = []
+    monkeypatch.setattr(torch.Tensor, "__int__", lambda tensor: reads.append(1) or int(tensor.item()))
+    source = random.Random(4)
+    for _ in range(200):
+        broken = [source.random() < source.choice((0.02, 0.5, 0.97)) for _ in range(100)]
+        broken = [value for value in broken for _ in range(source.choice((1, 5, 9)))]
+        expected = next((end for end in range(20, len(broken) + 1) if all(broken[end - 20 : end])), None)
+        skips, found = Skips(), None
+        for step, value in enumerate(broken, 1):
+            skips.add(torch.tensor(INF if value else 1.0))
+            if skips.stuck():
+                found = step
+                break
+        assert found == expected
+    reads.clear()
+    skips = Skips()
+    for _ in range(200):
+        skips.add(torch.tensor(1.0))
+        assert not skips.stuck()
+    assert len(reads) == 10
 
 
 def test_a_loss_that_never_was_a_number_is_the_base_models() -> None:

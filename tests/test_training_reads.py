@@ -59,7 +59,7 @@ def second_update(loaded: Loaded, scaler: torch.amp.GradScaler | None = None) ->
         go(updates[1])
     means, lost = sums.read()
     assert {"loss", "gradient norm"} <= means.keys()
-    assert lost == 0
+    assert not lost
     return count
 
 

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import signal
 import sys
+import threading
+import time
 
 import pytest
 
@@ -57,8 +59,59 @@ def test_a_screen_that_is_being_written_to_does_no_harm() -> None:
 
 
 def test_handlers_are_put_back() -> None:
-    before = signal.getsignal(signal.SIGINT)
+    names = ("SIGINT", "SIGBREAK" if sys.platform == "win32" else "SIGTERM", "SIGHUP")
+    numbers = [getattr(signal, name) for name in names if hasattr(signal, name)]
+    before = [signal.getsignal(number) for number in numbers]
     with stop_on_ctrl_c(print) as stop:
-        assert signal.getsignal(signal.SIGINT) == stop.ask
-        assert signal.getsignal(signal.SIGBREAK if sys.platform == "win32" else signal.SIGTERM) == stop.ask
-    assert signal.getsignal(signal.SIGINT) == before
+        assert all(signal.getsignal(number) == stop.ask for number in numbers)
+        assert not stop.over.is_set()
+    assert [signal.getsignal(number) for number in numbers] == before
+    assert stop.over.is_set()
+
+
+@pytest.mark.skipif(not hasattr(signal, "SIGHUP"), reason="Windows has no SIGHUP")
+def test_nohup_is_respected() -> None:
+    before = signal.signal(signal.SIGHUP, signal.SIG_IGN)
+    try:
+        with stop_on_ctrl_c(print):
+            assert signal.getsignal(signal.SIGHUP) == signal.SIG_IGN
+    finally:
+        signal.signal(signal.SIGHUP, before)
+
+
+def test_a_closed_terminal_asks_once_however_often_it_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "_HANGUP", 1)
+    monkeypatch.setattr(module, "_ONE_PRESS", 0.0)
+    told: list[str] = []
+    stop = Stop(told.append)
+    stop.gently()
+    for _ in range(3):
+        stop.ask(1, None)
+    assert stop() and len(told) == 1
+
+
+def test_a_closed_console_window_waits_for_the_run_to_save() -> None:
+    """What Windows calls in a thread of its own: it ends the program as soon as this returns True."""
+    stop = Stop(print)
+    assert not stop.closing(module._CTRL_CLOSE_EVENT), "nothing to lose: the next handler's business"
+    stop.gently()
+    for other in (0, 1, 5, 6):  # Ctrl-C, Ctrl-Break, logoff, shutdown
+        assert not stop.closing(other)
+    assert not stop()
+    answers: list[bool] = []
+    system = threading.Thread(target=lambda: answers.append(stop.closing(module._CTRL_CLOSE_EVENT)))
+    system.start()
+    while not stop():
+        time.sleep(0.001)
+    assert system.is_alive() and not answers
+    stop.over.set()  # the file is written
+    system.join()
+    assert answers == [True]
+
+
+def test_windows_is_not_kept_waiting_longer_than_it_allows(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "_CLOSING", 0.01)
+    stop = Stop(print)
+    stop.gently()
+    assert stop.closing(module._CTRL_CLOSE_EVENT)
+    assert stop()

@@ -178,6 +178,11 @@ def _the_only(values: Iterable[float]) -> str:
     return "Dynamic" if len(distinct) > 1 else "".join(map(str, distinct))
 
 
+def is_empty(tensors: Mapping[str, Tensor]) -> bool:
+    """Whether a file of these tensors changes nothing: every lora_up is zero."""
+    return not any(bool(tensor.any()) for name, tensor in tensors.items() if name.endswith(UP))
+
+
 def _home(tensor: Tensor) -> str:
     """Where a packed tensor lies; tensors without values, which tell only sizes, stay as they are."""
     return "meta" if tensor.is_meta else "cpu"

@@ -23,6 +23,10 @@ from engine.training.runfolder import RunFolder
 SAVE_DTYPES = {None: torch.float32, "float": torch.float32, "fp16": torch.float16, "bf16": torch.bfloat16}
 
 
+class NothingLearned(UserError):
+    """A file would leave the base model as it is."""
+
+
 class Exporter:
     """Saves a method's tensors as a file other programs load, and remembers what it saved."""
 
@@ -42,7 +46,8 @@ class Exporter:
     def save(self, path: Path, epoch: int, step: int) -> Path:
         """Write the file as it stands after `step` steps; it replaces an older one of that name only when it is whole.
 
-        Raises Diverged where there is nothing but broken numbers to save, UserError where the disk refuses.
+        Raises Diverged where there is nothing but broken numbers to save, NothingLearned where the file would change nothing, UserError
+        where the disk refuses.
         """
         tensors = self._numbers()
         now = time.time()
@@ -72,11 +77,12 @@ class Exporter:
         """Save at the end of a run. Raises UserError where the folder refuses, after saving elsewhere if another place takes the file."""
         try:
             return self.save(path, epoch, step)
-        except Diverged:
+        except (Diverged, NothingLearned):
             raise
         except UserError as error:
             try:
-                elsewhere = Path(tempfile.mkdtemp(prefix="lora-")) / path.name
+                short = f"{path.stem[:40]}{path.suffix}"  # the length of the name may be what is refused
+                elsewhere = Path(tempfile.mkdtemp(prefix="lora-")) / short
                 self.save(elsewhere, epoch, step)
             except (UserError, OSError):
                 told = f"{error.message}, and neither would the temporary folder take it: what was trained since the last file is lost"
@@ -85,13 +91,20 @@ class Exporter:
             raise UserError(told, "it is complete: move it to where you want it", where=error.where) from error
 
     def _numbers(self) -> dict[str, Tensor]:
-        """The tensors to save, all of them finite."""
+        """The tensors to save, all of them finite, and not all of them without effect."""
         precision = self._config.save.save_precision
         tensors = self._method.tensors(SAVE_DTYPES[precision])
         broken = [name for name, tensor in tensors.items() if not bool(tensor.isfinite().all())]
-        if not broken:
+        empty = lorafile.is_empty(tensors)
+        if not broken and not empty:
             return tensors
         exact = self._method.tensors(torch.float32)
+        if empty and not broken:
+            if lorafile.is_empty(exact):
+                told = "nothing was learned: every `lora_up` of the LoRA is still zero"
+                raise NothingLearned(told, "raise learning_rate; train.log has the losses", where="learning_rate")
+            told = f"everything trained is too small for {precision}, in which every `lora_up` of the LoRA would be zero"
+            raise NothingLearned(told, "set save_precision = float, or raise the learning rate", where="save_precision")
         if all(bool(exact[name].isfinite().all()) for name in broken):
             told = f"{len(broken)} of the trained tensors hold values that {precision} cannot, such as `{broken[0]}`"
             raise Diverged(told, "lower the learning rate, or set save_precision = float", where="save_precision")

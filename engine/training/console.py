@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+import contextlib
 import datetime
+import errno
+import os
 import re
+import sys
 import textwrap
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import TextIO, cast
 
 from rich.console import Console, RenderableType
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeElapsedColumn
@@ -16,11 +21,50 @@ from rich.text import Text
 _LABEL = re.compile(r"note: |\S.{,11}?  +(?=\S)| +")  # what stands before the text of a line
 
 
+class Outlet:
+    """A text stream whose other end may go away: a terminal that is closed, a pipe that nobody reads any more, a full disk.
+
+    What cannot be written is dropped, since no run may end of it; the log has all of it.
+    """
+
+    def __init__(self, stream: TextIO) -> None:
+        self._stream = stream
+
+    def __getattr__(self, name: str) -> object:
+        return getattr(self._stream, name)
+
+    def write(self, text: str) -> int:
+        """Write if it can be."""
+        with self._lasting():
+            self._stream.write(text)
+        return len(text)
+
+    def flush(self) -> None:
+        """Flush if it can be."""
+        with self._lasting():
+            self._stream.flush()
+
+    @contextmanager
+    def _lasting(self) -> Iterator[None]:
+        try:
+            yield
+        except OSError as error:
+            if error.errno != errno.ENOSPC:
+                self._let_go()
+
+    def _let_go(self) -> None:
+        """Nobody will read the stream again: what it holds, and what Python writes when it ends, goes nowhere."""
+        with contextlib.suppress(OSError, ValueError):  # a stream without a file behind it
+            number, nowhere = self._stream.fileno(), os.open(os.devnull, os.O_WRONLY)
+            os.dup2(nowhere, number)
+            os.close(nowhere)
+
+
 class Reporter:
     """Says things to the person at the screen, and to `log` once it is known where the run writes."""
 
     def __init__(self, console: Console | None = None, *, plain: bool = False) -> None:
-        self.console = console or Console(highlight=False, soft_wrap=True)
+        self.console = console or Console(file=cast(TextIO, Outlet(sys.stdout)), highlight=False, soft_wrap=True)
         self.live = self.console.is_terminal and not self.console.is_dumb_terminal and not plain
         self._log: Path | None = None
         self._early: list[str] | None = []  # what was said before there was a log; None when there will be none

@@ -36,10 +36,10 @@ class Sums:
         row = torch.stack([finite.sum(), kept.sum(), (kept * kept).sum(), (~finite).sum()])
         self._rows[name] = self._rows[name] + row if name in self._rows else row
 
-    def read(self) -> tuple[dict[str, Mean], int]:
-        """All means since the last read, and how many values were not finite. One copy from the device; starts anew."""
+    def read(self) -> tuple[dict[str, Mean], dict[str, int]]:
+        """All means since the last read, and how many values of each name were not finite. One copy from the device; starts anew."""
         if not self._rows:
-            return {}, 0
+            return {}, {}
         names = list(self._rows)
         table = torch.stack([self._rows[name] for name in names]).cpu().double().tolist()
         self._rows.clear()
@@ -48,4 +48,4 @@ class Sums:
             if count:
                 mean = total / count
                 means[name] = Mean(int(count), mean, math.sqrt(max(0.0, squares / count - mean * mean)))
-        return means, int(sum(row[3] for row in table))
+        return means, {name: int(row[3]) for name, row in zip(names, table, strict=True) if row[3]}

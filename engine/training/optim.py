@@ -2,7 +2,8 @@
 
 There is no scheduler object: the rate is worked out from the step and assigned, so a run that starts at step N has the right one.
 Host reads: none with AdamW, AdamW8bit and Lion in bf16 or fp32. The named exceptions, once an optimizer step: fp16's loss scaler (it
-must know whether a gradient overflowed) and the self-tuning optimizers (Prodigy, Adafactor with scale_parameter).
+must know whether a gradient overflowed) and the self-tuning optimizers (Prodigy, Adafactor with scale_parameter). In fp16 `Skips` reads
+besides, once in 20 steps as long as none is left out.
 """
 
 from __future__ import annotations
@@ -99,6 +100,30 @@ def make_optimizer(row: OptimizerRow, groups: Sequence[RateGroup], args: Mapping
     return _class_of(row)(groups_of, **chosen)  # type: ignore[arg-type]
 
 
+class Skips:
+    """Steps that the loss scaler leaves out because a gradient overflowed: counted on the device, read only when it may matter."""
+
+    LIMIT = 20  # in a row; by then the scaler has come down from 65,536 to 0.06, below which fp16 holds gradients worse and not better
+
+    def __init__(self) -> None:
+        self._in_a_row: Tensor | None = None
+        self._steps_to_read = self.LIMIT
+
+    def add(self, norm: Tensor) -> None:
+        """A step with this gradient norm is over."""
+        broken = (~norm.isfinite()).to(torch.int32)
+        self._in_a_row = broken if self._in_a_row is None else (self._in_a_row + 1) * broken
+
+    def stuck(self) -> bool:
+        """Asked once after each step: whether `LIMIT` steps in a row were left out. Read from the device only where it can be so."""
+        self._steps_to_read -= 1
+        if self._steps_to_read > 0 or self._in_a_row is None:
+            return False
+        in_a_row = int(self._in_a_row)
+        self._steps_to_read = self.LIMIT - in_a_row
+        return in_a_row >= self.LIMIT
+
+
 class Optimization:
     """An optimizer with its rates: `step(n)` sets them for step n, clips, scales for fp16, and updates."""
 
@@ -115,11 +140,12 @@ class Optimization:
         self.optimizer = optimizer
         self.rule = rule
         self.scaler = scaler
+        self.skips = Skips() if scaler else None
         self.names = [group.name for group in groups]
         self._peaks = [group.rate for group in groups]
         self._params = [param for group in groups for param in group.params]
         self._max_grad_norm = max_grad_norm
-        self._follows_rule = follows_rule
+        self.follows_rule = follows_rule
 
     def backward(self, loss: Tensor) -> None:
         """Add this loss's gradients to those gathered since the last step."""
@@ -127,14 +153,15 @@ class Optimization:
 
     def step(self, step: int) -> Tensor:
         """Update with the rates of optimizer step `step` (from 0) and clear the gradients. Returns the gradient norm, on the device."""
-        if self._follows_rule:
+        if self.follows_rule:
             for group, rate in zip(self.optimizer.param_groups, self.rates(step), strict=True):
                 group["lr"] = rate
         if self.scaler:
             self.scaler.unscale_(self.optimizer)
         limit = self._max_grad_norm if self._max_grad_norm > 0 else float("inf")
         norm = torch.nn.utils.clip_grad_norm_(self._params, limit)
-        if self.scaler:
+        if self.scaler and self.skips:
+            self.skips.add(norm)
             self.scaler.step(self.optimizer)  # reads on the host whether a gradient overflowed: the named exception
             self.scaler.update()
         else:

@@ -20,16 +20,22 @@ from engine.errors import UserError
 from engine.training.console import Meter
 from engine.training.loop import Update
 from engine.training.metrics import Mean, Sums
+from engine.training.optim import Skips
 
 
 class Diverged(UserError):
     """What is trained is not numbers any more, and nothing after this step is worth keeping."""
 
 
+class Overflow(UserError):
+    """The loss scaler left out step after step. What was trained before is sound."""
+
+
 class Progress:
     """Reads the sums each `every` steps, shows them, and hands them to the log.
 
-    `losses` keeps the mean of every interval, by the step at which it ended. `forgives` where a loss scaler leaves out steps that overflow.
+    `losses` keeps the mean of every interval, by the step at which it ended; `skipped` counts the steps that were left out. `skips` is
+    given where a loss scaler leaves out steps that overflow.
     """
 
     def __init__(
@@ -43,9 +49,10 @@ class Progress:
         window: int,
         device: torch.device,
         log: Log | None,
-        forgives: bool,
+        skips: Skips | None,
     ) -> None:
         self.losses: dict[int, float] = {}
+        self.skipped = 0
         self._meter = meter
         self._sums = sums
         self._names = list(names)
@@ -53,7 +60,7 @@ class Progress:
         self._total = total
         self._device = device
         self._log = log
-        self._forgives = forgives
+        self._skips = skips
         self._recent: deque[Mean] = deque(maxlen=max(1, window // every))
         self._since = time.monotonic()
         self._steps = 0
@@ -66,11 +73,27 @@ class Progress:
         return sum(mean.mean * mean.count for mean in self._recent) / samples if samples else None
 
     def after(self, update: Update, rates: Sequence[float]) -> None:
-        """A step is over. Raises Diverged where a loss or a gradient is no number and no loss scaler leaves it out."""
+        """A step is over.
+
+        Raises Diverged where a loss or a gradient is no number and no loss scaler leaves it out, Overflow where that leaves out too many.
+        """
         self._steps += 1
         self._meter.step(update.step, update.epoch)
-        if self._steps >= self._every or update.step == self._total:
+        stuck = self._skips is not None and self._skips.stuck()
+        if stuck or self._steps >= self._every or update.step == self._total:
             self._read(update, rates)
+        if stuck and not self.losses:
+            raise _never_a_number()
+        if stuck:
+            raise Overflow(
+                f"the last {Skips.LIMIT} steps were left out: their gradients overflow in fp16, also with the smallest loss scale tried",
+                "set mixed_precision = bf16 (RTX 30 and newer) or no; where the training went well before, lower the learning rate",
+                where="mixed_precision",
+            )
+
+    def count_rest(self) -> None:
+        """Count the steps left out since the figures were last shown: the run is over."""
+        self.skipped += self._sums.read()[1].get("gradient norm", 0)
 
     @contextmanager
     def paused(self) -> Iterator[None]:
@@ -90,27 +113,25 @@ class Progress:
         pace = (now - self._since) / self._steps
         self._pace = pace if self._pace is None else 0.7 * self._pace + 0.3 * pace
         self._since, self._steps = now, 0
-        loss = means.get("loss")
-        if loss is None and not self.losses:
-            raise Diverged(
-                "the loss was not a number from the first step on: the base model holds values that are not numbers, or overflows",
-                "try another base model, or mixed_precision = bf16 (RTX 30 and newer) or no",
-                where="pretrained_model_name_or_path",
-            )
-        if loss is None or (lost and not self._forgives):
+        loss, skipped = means.get("loss"), lost.get("gradient norm", 0)
+        if self._skips is None and loss is None and not self.losses:
+            raise _never_a_number()
+        if self._skips is None and lost:
             raise Diverged(
                 f"the training has diverged: loss or gradient is not a number any more (step {update.step})",
                 "lower the learning rate",
                 where="learning_rate",
             )
-        self._recent.append(loss)
-        self.losses[update.step] = loss.mean
-        figures = [f"loss {self.running_loss:.4f}", self._shown(rates)]
+        self.skipped += skipped
+        if loss is not None:
+            self._recent.append(loss)
+            self.losses[update.step] = loss.mean
+        figures = ["no loss" if self.running_loss is None else f"loss {self.running_loss:.4f}", self._shown(rates)]
         figures.append(f"{1 / self._pace:.2f} it/s" if self._pace < 1 else f"{self._pace:.2f} s/it")
         if self._device.type == "cuda":
             figures.append(f"VRAM {torch.cuda.max_memory_reserved(self._device) / 2**30:.1f} GB")
-        if lost:
-            figures.append(f"{lost} values not finite")
+        if skipped:
+            figures.append(f"{skipped} skipped")
         self._meter.figures(update.step, update.epoch, self._pace, "  ".join(figures))
         if self._log is not None:
             self._log.write(update.step, self._logged(means, rates))
@@ -123,9 +144,17 @@ class Progress:
 
     def _logged(self, means: Mapping[str, Mean], rates: Sequence[float]) -> dict[str, float]:
         """What goes into the log, by its name there."""
-        values = {"loss/current": means["loss"].mean, "loss/average": self.running_loss or 0.0}
+        values = {"loss/current": means["loss"].mean, "loss/average": self.running_loss or 0.0} if "loss" in means else {}
         values.update({name.replace(" ", "_"): mean.mean for name, mean in means.items() if name != "loss"})
         return {**values, **{f"lr/{name}": rate for name, rate in zip(self._names, rates, strict=True)}}
+
+
+def _never_a_number() -> Diverged:
+    return Diverged(
+        "the loss was not a number from the first step on: the base model holds values that are not numbers, or overflows",
+        "try another base model, or mixed_precision = bf16 (RTX 30 and newer) or no",
+        where="pretrained_model_name_or_path",
+    )
 
 
 class Log:

@@ -4,11 +4,15 @@ from __future__ import annotations
 
 import re
 import shutil
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from engine import files
 from engine.errors import UserError
+from engine.generation import samples
+from engine.generation.prompt import Shot
+from engine.generation.samples import Moment
 
 SETTINGS, LOG = "settings.toml", "train.log"
 _FORBIDDEN = re.compile(r'[<>:"/\\|?*\x00-\x1f]')
@@ -35,6 +39,12 @@ class RunFolder:
         """The file saved after a step, as sd-scripts names it."""
         return self.path / f"{self.name}-step{step:08d}.safetensors"
 
+    def require_names(self, steps: int, shots: Sequence[Shot]) -> None:
+        """Raise UserError where the system does not take the longest names that a run of `steps` steps with these pictures will write."""
+        pictures = [samples.picture_name(self.name, Moment(steps), number, shot) for number, shot in enumerate(shots)]
+        for path in (self.at_step(steps), *(self.path / "samples" / name for name in sorted(pictures, key=len)[-1:])):
+            files.require_name(path)
+
     def give_up(self) -> None:
         """Remove the folder of a run that trained nothing; only if it holds no more than the run's settings and log."""
         if {path.name for path in self.path.iterdir()} <= {SETTINGS, LOG}:
@@ -42,11 +52,12 @@ class RunFolder:
 
 
 def file_name(text: str) -> str:
-    """`text` as a file name that Windows, Linux and a web page accept.
+    """`text` as a file name that Windows, Linux and a web page accept; without the ending that it will get.
 
-    >>> file_name("miku 1girl"), file_name("a/b: c?"), file_name("con"), file_name("初音 ミク")
-    ('miku_1girl', 'a_b__c_', 'con_', '初音_ミク')
+    >>> file_name("miku 1girl"), file_name("a/b: c?"), file_name("con"), file_name("初音 ミク"), file_name("miku.safetensors")
+    ('miku_1girl', 'a_b__c_', 'con_', '初音_ミク', 'miku')
     """
+    text = re.sub(r"(?i)\.safetensors$", "", text.strip())
     name = _FORBIDDEN.sub("_", text.strip()).replace(" ", "_").rstrip(". ") or "lora"
     return f"{name}_" if _RESERVED.fullmatch(name) else name
 

@@ -11,7 +11,7 @@ from engine.data.batches import Batch
 from engine.errors import UserError
 from engine.tools.dataset_report import plural
 from engine.training import facts, forecast, loop
-from engine.training.checkpoint import SAVE_DTYPES, Exporter, due
+from engine.training.checkpoint import SAVE_DTYPES, Exporter, NothingLearned, due
 from engine.training.console import Meter
 from engine.training.loop import Interrupted, Update
 from engine.training.memory import Watch
@@ -66,7 +66,7 @@ class Session:
             window=max(plan.order.steps_in(1), 100),
             device=run.compute.device,
             log=_log(run, folder.name),
-            forgives=optimization.scaler is not None,
+            skips=optimization.skips,
         )
         self._at = Update(0, 1, (), 0, False)
 
@@ -137,6 +137,8 @@ class Session:
             write()
         except Diverged:
             raise
+        except NothingLearned as error:
+            self._run.reporter.notice(f"no file is saved after step {self._at.step}: {error.message}")
         except UserError as error:
             self._run.reporter.notice(f"{error}\n{otherwise}")
 
@@ -150,6 +152,7 @@ class Session:
         run, at, say = self._run, self._at, self._run.reporter.say
         file = self._save_last(self._folder.final)
         run.reporter.heading(f"Done: {plural(at.step, 'step')}")
+        self._tell_skipped()
         say(f"file         {file} ({file.stat().st_size / 2**20:.1f} MiB)")
         try:
             self._show(at, "the LoRA itself is saved")
@@ -168,16 +171,39 @@ class Session:
         run, at = self._run, self._at
         if at.step == 0:
             raise KeyboardInterrupt
-        file = self._save_last(self._folder.at_step(at.step))
+        try:
+            file = self._save_last(self._folder.at_step(at.step))
+        except NothingLearned as error:
+            run.reporter.notice(f"stopped after step {at.step}; no file is saved: {error.message}")
+            raise KeyboardInterrupt from error
         run.reporter.heading(f"Stopped after step {at.step} of {run.plan.total_steps}; what was trained is saved")
+        self._tell_skipped()
         run.reporter.say(f"file         {file}")
         run.reporter.say(f"to go on     run again with network_weights = {file} (the optimizer starts afresh)")
         return Result(file, at.step, self._progress.losses, True)
 
     def _save_last(self, path: Path) -> Path:
-        """Save what the run leaves behind; the way to it counts from anywhere."""
+        """Save what the run leaves behind; the way to it counts from anywhere. Raises NothingLearned where that is nothing."""
+        self._progress.count_rest()
+        self._require_effect()
         with self._stop.saving():
             return self._exporter.last(path, self._at.epoch, self._at.step).resolve()
+
+    def _require_effect(self) -> None:
+        """Raise NothingLearned where no step of the run can have changed anything."""
+        steps, optimization = self._at.step, self._optimization
+        if self._progress.skipped >= steps:
+            told = f"nothing was learned: {plural(steps, 'step')} of {steps} left out, whose gradient overflowed in fp16"
+            raise NothingLearned(told, "set mixed_precision = bf16 (RTX 30 and newer) or no", where="mixed_precision")
+        if optimization.follows_rule and not any(rate for step in range(steps) for rate in optimization.rates(step)):
+            told = f"nothing was learned: the learning rate was 0 until the end of step {steps}"
+            raise NothingLearned(told, "train for more steps, or change lr_warmup_steps or lr_scheduler", where="lr_scheduler")
+
+    def _tell_skipped(self) -> None:
+        """How many steps changed nothing."""
+        skipped = self._progress.skipped
+        if skipped:
+            self._run.reporter.say(f"left out     {plural(skipped, 'step')} of {self._at.step}, whose gradient overflowed in fp16")
 
     def _rescue(self) -> None:
         """Save what was trained before an error goes its way."""
@@ -187,6 +213,8 @@ class Session:
         try:
             with self._stop.saving():
                 self._exporter.save(path, self._at.epoch, self._at.step)
+        except NothingLearned as error:
+            self._run.reporter.notice(f"no file is saved: {error.message}")
         except (UserError, RuntimeError) as error:  # RuntimeError: a card that does not answer any more
             self._run.reporter.notice(f"what was trained could not be saved: {error}")
         else:
@@ -222,7 +250,7 @@ def _log(run: Run, name: str) -> Log | None:
         return None
     wanted = Path(settings.logging_dir) / f"{settings.log_prefix or ''}{name}"
     folder, number = wanted, 1
-    while folder.exists():
+    while files.is_there(folder):
         number += 1
         folder = wanted.with_name(f"{wanted.name}_{number}")
     return Log(folder, run.reporter.notice)

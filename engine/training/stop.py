@@ -1,9 +1,13 @@
-"""Ctrl-C: a run that loads stops at once; one that trains at the next good moment, and saves; pressed again, at once, but not in saving."""
+"""Ctrl-C: a run that loads stops at once; one that trains at the next good moment, and saves; pressed again, at once, but not in saving.
+
+A terminal that is closed asks too: by SIGHUP under Linux, by an event of the console under Windows. It can ask only once.
+"""
 
 from __future__ import annotations
 
 import contextlib
 import signal
+import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -11,6 +15,9 @@ from contextlib import contextmanager
 from types import FrameType
 
 _ONE_PRESS = 1.0  # seconds: a wrapper may pass on what the terminal has sent already, and some people press twice
+_HANGUP = getattr(signal, "SIGHUP", None)  # none under Windows
+_CTRL_CLOSE_EVENT = 2  # Windows' number for a console window that is being closed
+_CLOSING = 4.8  # seconds; Windows ends a program five seconds after that event
 
 
 class Stop:
@@ -20,6 +27,7 @@ class Stop:
         self._tell = tell
         self._asked: float | None = None
         self.gentle = False  # the first press only asks
+        self.over = threading.Event()  # the run has ended, and saved what it could
         self._saving = False
 
     def __call__(self) -> bool:
@@ -42,6 +50,8 @@ class Stop:
         """The signal's handler."""
         first, now = self._asked is None, time.monotonic()
         asked = self._asked = now if self._asked is None else self._asked
+        if number == _HANGUP and not first:
+            return  # the shell and the system both send it
         if self._saving:
             told = "the file is being written, a moment"
         elif first and self.gentle:
@@ -53,6 +63,18 @@ class Stop:
         with contextlib.suppress(RuntimeError):  # "reentrant call": the run was just writing to the screen
             self._tell(told)
 
+    def closing(self, event: int) -> bool:
+        """The handler of Windows' console events, called in a thread of the system's. The program is ended when it returns True.
+
+        So it waits until the run has saved, as long as Windows lets it. Other events, and a run with nothing to lose, are left to others.
+        """
+        if event != _CTRL_CLOSE_EVENT or not self.gentle:
+            return False
+        if self._asked is None:
+            self._asked = time.monotonic()
+        self.over.wait(_CLOSING)
+        return True
+
 
 @contextmanager
 def stop_on_ctrl_c(tell: Callable[[str], None]) -> Iterator[Stop]:
@@ -63,7 +85,8 @@ def stop_on_ctrl_c(tell: Callable[[str], None]) -> Iterator[Stop]:
         return
     before = {number: signal.signal(number, stop.ask) for number in _signals()}
     try:
-        yield stop
+        with _console_events(stop):
+            yield stop
     finally:
         for number, handler in before.items():
             with contextlib.suppress(TypeError):  # a handler that was not set from Python cannot be put back
@@ -71,5 +94,27 @@ def stop_on_ctrl_c(tell: Callable[[str], None]) -> Iterator[Stop]:
 
 
 def _signals() -> list[int]:
-    """Ctrl-C everywhere, Ctrl-Break on Windows, and the polite request to end that Linux sends."""
-    return [getattr(signal, name) for name in ("SIGINT", "SIGBREAK", "SIGTERM") if hasattr(signal, name)]
+    """Ctrl-C; Windows' Ctrl-Break; Linux' request to end, and its word of a closed terminal, unless `nohup` has had that ignored."""
+    names = ["SIGINT", "SIGBREAK", "SIGTERM"]
+    if _HANGUP is not None and signal.getsignal(_HANGUP) != signal.SIG_IGN:
+        names.append("SIGHUP")
+    return [getattr(signal, name) for name in names if hasattr(signal, name)]
+
+
+@contextmanager
+def _console_events(stop: Stop) -> Iterator[None]:
+    """Inside the block a closed console window asks `stop`. Windows only.
+
+    Python's own signals do not do: SIGBREAK's handler runs in the main thread, and the program is ended before that comes to it.
+    """
+    try:
+        if sys.platform == "win32":
+            import ctypes
+
+            handler = ctypes.WINFUNCTYPE(ctypes.c_int, ctypes.c_uint)(stop.closing)
+            ctypes.windll.kernel32.SetConsoleCtrlHandler(handler, True)  # the last one set is asked first
+        yield
+    finally:
+        stop.over.set()
+        if sys.platform == "win32":
+            ctypes.windll.kernel32.SetConsoleCtrlHandler(handler, False)

@@ -20,6 +20,7 @@ from engine.data.order import Order
 from engine.data.scan import require_usable
 from engine.diffusion.objective import Draw, Objective, draw
 from engine.diffusion.schedule import schedule
+from engine.errors import UserError
 from engine.tools.dataset_report import plural
 from engine.tools.pictures import read_pictures
 from engine.training import device, forecast, runfolder
@@ -168,11 +169,18 @@ def understand(config: Config, told: Sequence[str], reporter: Reporter) -> Run:
 
 def claim_folder(run: Run) -> RunFolder:
     """A folder for this run alone, in which its settings and its log lie already."""
-    config = run.config
-    wanted = runfolder.file_name(config.save.output_name or _default_name(config, run.plan))
+    config, given = run.config, run.config.save.output_name
+    wanted = runfolder.file_name(given or _default_name(config, run.plan))
     folder = runfolder.claim(Path(config.save.output_dir), wanted)
-    run.reporter.log_to(folder.path / runfolder.LOG)
-    files.write_text(folder.path / runfolder.SETTINGS, dump(config))
+    try:
+        folder.require_names(run.plan.total_steps, run.shots)
+        run.reporter.log_to(folder.path / runfolder.LOG)
+        files.write_text(folder.path / runfolder.SETTINGS, dump(config))
+    except UserError:
+        folder.give_up()
+        raise
+    if given and wanted not in (given, given[: -len(".safetensors")]):
+        run.reporter.notice(f"output_name `{given}` cannot be the name of a file: this run is called `{wanted}`")
     if folder.name != wanted:
         earlier = folder.path.parent / wanted
         run.reporter.notice(f"{earlier} holds an earlier run and is kept; this one is called `{folder.name}` (output_name chooses a name)")

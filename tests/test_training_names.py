@@ -1,0 +1,115 @@
+"""Names of runs: one that the system does not take is refused before anything is loaded, and one that had to be changed is told."""
+
+from __future__ import annotations
+
+import errno
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from runs import config, quiet
+
+from engine import files, tensorfile
+from engine.errors import UserError
+from engine.generation import samples
+from engine.generation.prompt import parse_line, settle
+from engine.generation.samples import Moment
+from engine.training import train as training
+from engine.training.runfolder import RunFolder, claim
+from engine.training.session import Result
+
+Pictures = Callable[..., list[Path]]
+Train = Callable[..., tuple[Result, str]]
+
+
+@pytest.fixture
+def train(tmp_path: Path, micro_sd: Path, pictures: Pictures) -> Train:
+    """`train(name, *flags)`: a run of one step of that name; what it leaves, what it said."""
+    pictures(tmp_path / "data" / "1_dot", ((64, 64),))
+
+    def run(name: str, *flags: str) -> tuple[Result, str]:
+        reporter, said = quiet()
+        where = ("--pretrained_model_name_or_path", str(micro_sd), "--train_data_dir", str(tmp_path / "data"), "--output_name", name)
+        size = ("--resolution", "64", "--min_bucket_reso", "64", "--network_dim", "2", "--device", "cpu", "--max_train_steps", "1")
+        return training.train(config(tmp_path, *where, *size, *flags), reporter=reporter), said.getvalue()
+
+    return run
+
+
+@pytest.mark.parametrize("name", ["x" * 221, "x" * 255, "x" * 300, "名" * 75])
+def test_a_name_that_is_too_long_is_refused_before_anything_is_encoded(tmp_path: Path, train: Train, name: str) -> None:
+    with pytest.raises(UserError, match="this name is too long for the system") as caught:
+        train(name)
+    assert "`output_name`" in caught.value.hint
+    assert not (tmp_path / "cache" / "latents").exists()
+    assert not list((tmp_path / "output").glob("*"))
+
+
+def test_every_name_that_the_trial_lets_pass_can_be_written(tmp_path: Path) -> None:
+    """Length by length, until one is refused: all files of a run with one picture, whose name is the longest."""
+    shot = settle(parse_line("a cat --d 4294967295", "here", ()), 0, size=(64, 64), sampler="euler_a", karras=False, run_seed=1)
+    for length in range(150, 256):
+        folder = claim(tmp_path, "x" * length)
+        try:
+            folder.require_names(143, (shot,))
+        except UserError as error:
+            assert length > 190 and "too long" in error.message
+            folder.give_up()
+            assert not folder.path.exists()
+            return
+        picture = folder.path / "samples" / samples.picture_name(folder.name, Moment(143), 0, shot)
+        for path in (folder.final, folder.at_epoch(12), folder.at_step(143), picture):
+            files.write_bytes(path, b"x")
+    pytest.fail("no length was refused")
+
+
+def test_a_last_save_that_the_name_prevents_goes_to_another_place(
+    tmp_path: Path, train: Train, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(RunFolder, "require_names", lambda *anything: None)
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
+    with pytest.raises(UserError, match="too long.*the LoRA was saved as") as caught:
+        train("x" * 240)
+    file = next(tmp_path.glob("lora-*/*.safetensors"))
+    assert str(file) in caught.value.message
+    assert tensorfile.read(file)
+
+
+@pytest.mark.parametrize(
+    ("given", "name", "told"),
+    [
+        ("miku.safetensors", "miku", False),
+        ("miku.SafeTensors", "miku", False),
+        ("my/lora", "my_lora", True),
+        ("a:b*c", "a_b_c", True),
+        ("con", "con_", True),
+        ("miku", "miku", False),
+    ],
+)
+def test_a_name_that_had_to_be_changed_is_told(train: Train, given: str, name: str, told: bool) -> None:
+    result, said = train(given)
+    assert result.file.name == f"{name}.safetensors" and result.file.parent.name == name
+    assert (f"output_name `{given}` cannot be the name of a file: this run is called `{name}`" in said) is told
+
+
+@pytest.mark.parametrize(
+    ("error", "limit"),
+    [(OSError(errno.ENAMETOOLONG, "File name too long"), 4095), (OSError(errno.ENOENT, "No such file or directory"), 30)],
+    ids=["Linux", "Windows, whose open() says that a path of 260 characters does not exist"],
+)
+def test_how_systems_refuse_a_long_name(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, error: OSError, limit: int) -> None:
+    monkeypatch.setattr(files, "_LONGEST_PATH", limit)
+    with pytest.raises(UserError, match="this name is too long for the system: 3 characters"), files.explained(tmp_path / "abc"):
+        raise error
+
+
+def test_a_missing_folder_is_not_called_a_long_name(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match="No such file"), files.explained(tmp_path / "abc"):
+        raise OSError(errno.ENOENT, "No such file or directory")
+
+
+def test_trying_a_name_leaves_nothing_behind(tmp_path: Path) -> None:
+    files.require_name(tmp_path / "new" / "a.safetensors")
+    (tmp_path / "there").mkdir()
+    files.require_name(tmp_path / "there" / "a.safetensors")
+    assert [path.name for path in tmp_path.rglob("*")] == ["there"]
