@@ -85,7 +85,7 @@ def trained(subject: Model, kind: str) -> Method:
     if kind == "attention's differ":
         weights = method.tensors(torch.float32)
         for name in weights:
-            if name.endswith("to_q.alpha") or name.endswith("mlp_fc1.alpha"):
+            if name.endswith(("to_q.alpha", "mlp_fc1.alpha")):
                 weights[name] = torch.tensor(0.7)
         method = continued(subject, weights)
     source = torch.Generator().manual_seed(8)

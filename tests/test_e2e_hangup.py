@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import select
 import signal
 import subprocess
 import sys
@@ -64,21 +65,17 @@ def test_a_closed_terminal_saves(root: Path, tmp_path: Path, command: list[str],
         os.setsid()
         fcntl.ioctl(0, termios.TIOCSCTTY, 0)
 
+    def read() -> None:
+        while not closed.is_set():
+            if select.select([ours], [], [], 0.1)[0]:
+                os.read(ours, 65536)
+
     ours, theirs = pty.openpty()
     run = subprocess.Popen(
         command, cwd=root, stdin=theirs, stdout=theirs, stderr=theirs, preexec_fn=own_terminal, env={**os.environ, "TERM": kind}
     )
     os.close(theirs)
-    os.set_blocking(ours, False)
     closed = threading.Event()
-
-    def read() -> None:
-        while not closed.is_set():
-            try:
-                os.read(ours, 65536)
-            except BlockingIOError:
-                time.sleep(0.01)
-
     reader = threading.Thread(target=read)
     reader.start()
     try:

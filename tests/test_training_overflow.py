@@ -1,4 +1,4 @@
-"""Runs whose steps change nothing: a gradient that overflows in fp16, a learning rate of 0. They are counted and told, and never called done.
+"""Runs whose steps change nothing: a gradient that overflows in fp16, a learning rate of 0. They are told, and never called done.
 
 A CPU refuses fp16, so these runs compute in fp32 beside a loss scaler, and their gradients are broken by hand.
 """
