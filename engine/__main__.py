@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import os
 import sys
+import traceback
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,6 +20,8 @@ if TYPE_CHECKING:
     from engine.config.rows import Rows
 
 ROOT = Path(__file__).resolve().parent.parent  # the product's folder: engine/, configs/, models/, ...
+PYTHONS = ("python_310/python.exe", ".venv/bin/python")  # those that a set-up makes
+OURS = ("engine", "install", "recipes", "benchmarks")  # packages of the product itself
 
 
 def _rows() -> Rows:
@@ -32,7 +35,7 @@ def _rows() -> Rows:
 
 
 def _load(arguments: Sequence[str], own: Sequence[str] = (), required: Sequence[str] = ()) -> tuple[Loaded, dict[str, tuple[str, ...]]]:
-    """The settings of a command line, and the command's own options."""
+    """The settings of a command line, and the command's own options, which `own` gives as the help writes them."""
     from engine.config.flags import split
     from engine.config.load import load
 
@@ -60,14 +63,14 @@ def _cache(arguments: Sequence[str]) -> int:
 
 
 def _check(arguments: Sequence[str]) -> int:
-    loaded, own = _load(arguments, own=("sheet",), required=("train_data_dir",))
+    loaded, own = _load(arguments, own=_own("check"), required=("train_data_dir",))
     from engine.tools.check import run
 
     return run(loaded.config, loaded.notices, sheet=_one(own, "sheet"))
 
 
 def _sample(arguments: Sequence[str]) -> int:
-    loaded, own = _load(_with_settings_of_lora(arguments), own=("lora", "prompt", "out"))
+    loaded, own = _load(_with_settings_of_lora(arguments), own=_own("sample"))
     loras, prompts = _some(own, "lora"), _some(own, "prompt")
     from engine.generation.command import run
     from engine.training import device
@@ -89,7 +92,8 @@ def _sample(arguments: Sequence[str]) -> int:
         )
     for notice in made.notices:
         reporter.notice(notice)
-    reporter.say(f"{len(made.pictures)} pictures: {made.page}")
+    count = len(made.pictures)
+    reporter.say(f"{count} {'picture' if count == 1 else 'pictures'}: {made.page}")
     return 0
 
 
@@ -102,26 +106,34 @@ def _with_settings_of_lora(arguments: Sequence[str]) -> list[str]:
     following = [*words[1:], ""]
     loras = [value if equals else following[at] for at, (name, equals, value) in enumerate(options) if name == "--lora"]
     settings = Path(loras[0] if loras else "").parent / "settings.toml"
-    return ["--config", str(settings), *words] if loras and settings.is_file() else words
+    if not loras or not settings.is_file():
+        return words
+    first = next(at for at, word in enumerate(words) if word.startswith("--"))  # words before it belong to no option, and not to this one
+    return [*words[:first], "--config", str(settings), *words[first:]]
 
 
 def _inspect(arguments: Sequence[str]) -> int:
+    from engine.config.words import own_only
+
+    paths, _ = own_only(arguments, _own("inspect"), bare=True)
+    if not paths:
+        raise UserError("`inspect` takes files", "python -m engine inspect output/demo/demo.safetensors")
     from engine.tools.inspect import describe
 
-    if not arguments or any(word.startswith("-") for word in arguments):
-        raise UserError("`inspect` takes files", "python -m engine inspect output/demo/demo.safetensors")
-    for number, path in enumerate(arguments):
+    for number, path in enumerate(paths):
         _print(("\n" if number else "") + describe(Path(path)))
     return 0
 
 
 def _download(arguments: Sequence[str]) -> int:
     from engine import downloads
+    from engine.config.words import own_only
     from engine.tools import download
 
-    words, own = _words(arguments, ("sha256", "mirror", "out"), "download stable-diffusion-v1-5/stable-diffusion-v1-5")
+    words, own = own_only(arguments, _own("download"), bare=True)
     if len(words) != 1:
-        raise UserError("`download` takes one address or name on the hub", "python -m engine download owner/name")
+        got = ", ".join(f"`{word}`" for word in words) or "none"
+        raise UserError(f"`download` takes one address or name on the hub, and got {got}", "python -m engine download owner/name")
     hub = downloads.read(ROOT)["hub"].base
     mirror = own.get("mirror") or os.environ.get("HF_ENDPOINT", "")
     found = download.run(
@@ -133,49 +145,30 @@ def _download(arguments: Sequence[str]) -> int:
 
 def _bundle(arguments: Sequence[str]) -> int:
     from engine import downloads
+    from engine.config.words import own_only
     from engine.tools import bundle
 
-    example = "bundle --wheels cu130,cpu --out my_bundle.zip"
-    words, own = _words(arguments, ("wheels", "out"), example, flags=("wheels",))
+    _, own = own_only(arguments, _own("bundle"))
     builds = tuple(filter(None, own.get("wheels", "").split(","))) or (bundle.BUILDS if "wheels" in own else ())
     unknown = [name for name in builds if name not in bundle.BUILDS]
-    if words or unknown:
-        message = f"`bundle` does not know `{(*words, *unknown)[0]}`"
+    if unknown:
+        message = f"`bundle` does not know `{unknown[0]}`"
         raise UserError(message, f"--wheels takes nothing or builds of torch: {', '.join(bundle.BUILDS)}", where="bundle")
     name = f"portable-lora-trainer-{__version__}-windows{'-offline' if builds else ''}.zip"
     bundle.make(ROOT, Path(own.get("out") or ROOT / "dist" / name), downloads.read(ROOT), builds, _print)
     return 0
 
 
-def _words(arguments: Sequence[str], options: Sequence[str], example: str, flags: Sequence[str] = ()) -> tuple[list[str], dict[str, str]]:
-    """The words and the options (`--name value`, `--name=value`; those in `flags` also alone) of a command that takes no settings."""
-    words, own, rest = [], {}, list(arguments)
-    while rest:
-        name, equals, value = rest.pop(0).partition("=")
-        if not name.startswith("--"):
-            words.append(name + equals + value)
-            continue
-        if name[2:] not in options:
-            hint = did_you_mean(name, [f"--{it}" for it in options]) or f"python -m engine {example}"
-            raise UserError(f"there is no option `{name}` here", hint)
-        if not equals and rest and not rest[0].startswith("--"):
-            value = rest.pop(0)
-        elif not equals and name[2:] not in flags:
-            raise UserError(f"`{name}` needs a value", f"python -m engine {example}")
-        own[name[2:]] = value
-    return words, own
-
-
 def _doctor(arguments: Sequence[str]) -> int:
     from engine import doctor, files
+    from engine.config.words import own_only
 
-    if list(arguments) not in ([], ["--run"]):
-        raise UserError(f"`doctor` takes `--run` or nothing, and got `{' '.join(arguments)}`", "python -m engine doctor --run")
+    _, own = own_only(arguments, _own("doctor"))
     report = doctor.report(ROOT)
     lines = [doctor.render(report)]
     _print(lines[0])
     ready = report.ok
-    if arguments and ready:
+    if "run" in own and ready:
         lines.extend(_proof())
         ready = lines[-1].startswith("ready: ")
     text = ROOT / "logs" / "doctor.txt"
@@ -208,23 +201,20 @@ def _proof() -> list[str]:
 
 
 def _tensorboard(arguments: Sequence[str]) -> int:
-    from engine.config.flags import split
+    from engine.config.words import own_only
+
+    _, own = own_only(arguments, _own("tensorboard"))
     from engine.tools import tensorboard
 
-    known = ("logdir", "port", "browser")
-    own = split(arguments, own=known).own
-    options = [word.partition("=")[0] for word in arguments if word.startswith("--")]
-    unknown = [word for word in (*arguments[:1], *options) if word.partition("=")[0].removeprefix("--") not in known]
-    port = _one(own, "port") or str(tensorboard.PORT)
-    if unknown or not port.isdigit():
-        said = f"`tensorboard` does not know `{unknown[0]}`" if unknown else f"`{port}` is not a port"
-        raise UserError(said, "python -m engine tensorboard --logdir logs --port 6006 --browser")
-    tensorboard.run(Path(_one(own, "logdir") or "logs"), int(port), _print, browser="browser" in own)
+    port = own.get("port", str(tensorboard.PORT))
+    if not port.isdigit():
+        raise UserError(f"`{port}` is not a port", "python -m engine tensorboard --logdir logs --port 6006 --browser")
+    tensorboard.run(Path(own.get("logdir", "logs")), int(port), _print, browser="browser" in own)
     return 0
 
 
 def _config(arguments: Sequence[str]) -> int:
-    loaded, own = _load(arguments, own=("reference",))
+    loaded, own = _load(arguments, own=_own("config"))
     if "reference" in own:
         from engine.config.reference import reference
 
@@ -251,10 +241,21 @@ _SAMPLE = 'sample --lora output/demo/demo.safetensors --prompt "momo, creature -
 _SAMPLE_OPTIONS = (
     ("--lora FILE ...", "LoRA files, a row of pictures for each; settings.toml beside the first is used where no --config is given"),
     ("--prompt TEXT ...", "prompts as in a prompt file: `a cat --n blurry --w 512 --h 512 --d seed --l scale --s steps`"),
-    ("--out FOLDER", "where pictures and page go; left out: sample/ in output_dir"),
+    ("--out FOLDER", "gets compare.html and compare/; left out: the first LoRA's folder, without one sample/ in output_dir"),
 )
 _SHEET = (("--sheet FILE", "where the contact sheet goes; left out: check.html in output_dir"),)
 _REFERENCE = (("--reference", "print configs/reference.toml instead: every setting with its default"),)
+_HUB = "download owner/name --sha256 HASH --out models/name.safetensors"
+_DOWNLOAD = (
+    ("--sha256 HASH", "refuse a file with another hash"),
+    ("--mirror ADDRESS", "ask this address in the hub's place; left out: what HF_ENDPOINT says"),
+    ("--out FILE", "where it goes; left out: a name of its own in models/"),
+)
+_BUNDLE = (
+    ("--wheels [BUILD,...]", "put packages in, so that it installs offline: for these builds of torch, or for all"),
+    ("--out FILE", "where the zip goes; left out: dist/"),
+)
+_PROOF = (("--run", "train a few real steps"),)
 _LOGS = (("--logdir FOLDER", "the logs; left out: logs"), ("--port NUMBER", "left out: 6006"), ("--browser", "open it in the browser"))
 COMMANDS: tuple[Command, ...] = (
     Command("train", "train a LoRA", "train --config configs/demo.toml --max_train_epochs 4", _train),
@@ -264,12 +265,15 @@ COMMANDS: tuple[Command, ...] = (
     Command("inspect", "say what a model or LoRA file is", "inspect output/demo/demo.safetensors", _inspect),
     Command("tensorboard", "show the logs of training in the browser", "tensorboard --logdir logs --browser", _tensorboard, _LOGS),
     Command("config", "print every setting, its value and where it came from", "config --config configs/demo.toml", _config, _REFERENCE),
-    Command(
-        "download", "get a base model or a VAE into models/", "download owner/name --sha256 HASH --out models/name.safetensors", _download
-    ),
-    Command("bundle", "make the zip for Windows; with --wheels one that installs offline", "bundle --wheels cu130,cpu", _bundle),
-    Command("doctor", "say what works on this machine; with --run train a few steps to prove it", "doctor --run", _doctor),
+    Command("download", "get a base model or a VAE into models/", _HUB, _download, _DOWNLOAD),
+    Command("bundle", "make the zip for Windows; with --wheels one that installs offline", "bundle --wheels cu130,cpu", _bundle, _BUNDLE),
+    Command("doctor", "say what works on this machine; with --run train a few steps to prove it", "doctor --run", _doctor, _PROOF),
 )
+
+
+def _own(name: str) -> list[str]:
+    """A command's own options, as its help writes them."""
+    return [written for command in COMMANDS if command.name == name for written, _ in command.own]
 
 
 def _help() -> str:
@@ -310,7 +314,7 @@ def _some(own: dict[str, tuple[str, ...]], name: str) -> tuple[str, ...]:
 
 def _as_called(text: str) -> str:
     """`text` with its commands as they are typed here, in the product's folder: a PC may have no other `python`, or another."""
-    ours = (name for name in ("python_310/python.exe", ".venv/bin/python") if Path(sys.executable) == ROOT / name)
+    ours = (name for name in PYTHONS if Path(sys.executable) == ROOT / name)
     return text.replace("python -m ", f"{Path(next(ours, 'python'))} -m ")
 
 
@@ -321,6 +325,29 @@ def _places(handed_over: str, message: str) -> list[str]:
     with contextlib.suppress(UserError):  # a hand-over that cannot be read is what the message is about
         return handover.places(handed_over, message) if handed_over else []
     return []
+
+
+def _missing_module(error: ModuleNotFoundError) -> UserError | None:
+    """What to say where a package's module is missing; None for a module of Python's or of ours, which is a bug."""
+    from engine import doctor
+
+    top = (error.name or "").partition(".")[0]
+    if not top or top in sys.stdlib_module_names or top in OURS:
+        return None
+    hint = f"run {doctor.SET_UP} again, which installs what is missing; `python -m engine doctor` lists it"
+    for python in PYTHONS:
+        folder = ROOT / python.partition("/")[0]
+        if (ROOT / python).is_file() and not os.path.samefile(folder, sys.prefix):
+            hint = f"this is {sys.executable}, and the packages are in {folder}: run {Path(python)} -m engine in the product's folder"
+    return UserError(f"the Python module `{error.name}` is missing", hint)
+
+
+def _missing_packages() -> list[str]:
+    """A line about pinned packages that are not here whole, for under an error of any kind: half a package breaks in many ways."""
+    from engine import doctor
+
+    found = doctor.packages(ROOT / "requirements.txt", required=True)
+    return [f"packages {it.name}: {it.value}; {it.hint}" for it in found if it.name == "missing"]
 
 
 def _print(text: str) -> None:
@@ -355,12 +382,28 @@ def main(arguments: Sequence[str]) -> int:
             return 0
         return command.run(rest)
     except UserError as error:
-        sys.stderr.write(f"error: {_as_called(str(error))}\n")
-        sys.stderr.writelines(f"{line}\n" for line in _places(handed_over, str(error)))
-        return 1
+        return _refuse(error, handed_over)
+    except ModuleNotFoundError as error:
+        told = _missing_module(error)
+        if told is None:
+            raise
+        return _refuse(told, "")
     except KeyboardInterrupt:
         sys.stderr.write("stopped; what was cached or saved before is kept\n")
         return 130
+    except Exception:
+        missing = _missing_packages()
+        if not missing:
+            raise
+        traceback.print_exc()
+        sys.stderr.writelines(f"{line}\n" for line in missing)
+        return 1
+
+
+def _refuse(error: UserError, handed_over: str) -> int:
+    sys.stderr.write(f"error: {_as_called(str(error))}\n")
+    sys.stderr.writelines(f"{line}\n" for line in _places(handed_over, str(error)))
+    return 1
 
 
 if __name__ == "__main__":

@@ -26,6 +26,9 @@ DISK_NEEDED = 2 << 30  # bytes: a base model's cached latents and a few saved Lo
 DISK_WISHED = 10 << 30  # bytes: a full-size base model beside that
 DEEPEST = 150  # characters of the longest path that an installation on Windows holds, below the product's folder; tests hold it
 LONGEST_PATH = 259 - 1 - DEEPEST  # characters of the product's folder: Windows' own limit for a whole path is 259
+SET_UP = "Install.cmd" if sys.platform == "win32" else "`bash scripts/setup.sh`"  # what installs the packages
+INDIRECT = "# Needed by those."  # the line of requirements.txt below which packages stand that only others need
+SHOWN = 5  # missing packages that are named where all of them are such
 TORCH_SECONDS = 120.0  # the first import after an installation, with an antivirus reading along, takes a minute
 BF16_CAPABILITY = (8, 0)  # RTX 30 and newer
 CUDA_12_DRIVER, CUDA_13_DRIVER = "528.33", "580"  # the oldest drivers that NVIDIA names for these
@@ -89,7 +92,7 @@ def report(root: Path, torch_seconds: float = TORCH_SECONDS) -> Report:
         *packages(root / "requirements.txt", required=True),
         *packages(root / "requirements-gpu.txt", required=False),
         *_card_findings(cards, other_cards()),
-        *_torch(cards, torch_seconds),
+        *(_torch(cards, torch_seconds) if _installed("torch") else [Finding("torch", "is not here", "problem")]),
     ]
     return Report(tuple(Finding(it.name, redact(it.value, root), it.state, redact(it.hint, root)) for it in findings))
 
@@ -246,7 +249,7 @@ def packages(requirements: Path, required: bool) -> list[Finding]:
     for package, version in wanted.items():
         here = _installed(package)
         if here is None:
-            missing.append(f"{package} {version}")
+            missing.append(package)
         elif here.partition("+")[0] != version:  # torch names its build behind a plus sign
             other.append(f"{package} {here} (pinned: {version})")
         else:
@@ -258,11 +261,28 @@ def packages(requirements: Path, required: bool) -> list[Finding]:
         hint = "this may work, but was not tested; run the set-up again to get the pinned versions"
         found.append(Finding("other versions", ", ".join(other), "note", hint))
     if missing:
-        found.append(Finding("missing", ", ".join(missing), "problem", "run the set-up again"))
+        value = f"{len(missing)} of {len(wanted)}: {_named(missing, direct(requirements))}"
+        found.append(Finding("missing", value, "problem", f"run {SET_UP} again"))
     return found
 
 
+def direct(requirements: Path) -> frozenset[str]:
+    """The packages of the file that the engine itself uses: those above the ones that only other packages need."""
+    above = requirements.read_text(encoding="utf-8").partition(f"\n{INDIRECT}")[0]
+    return frozenset(line.partition("==")[0] for line in above.splitlines() if "==" in line.partition("#")[0])
+
+
+def _named(missing: list[str], used: frozenset[str]) -> str:
+    """The missing packages that the engine itself uses; where there is none of these, some of the others."""
+    ours = [name for name in missing if name in used]
+    if ours:
+        rest = len(missing) - len(ours)
+        return ", ".join(ours) + (f", and {rest} that these need" if rest else "")
+    return ", ".join(missing[:SHOWN]) + (f" and {len(missing) - SHOWN} more" if len(missing) > SHOWN else "")
+
+
 def _installed(package: str) -> str | None:
+    """The version of a package; None where it is not here whole: pip unpacks the description last, so that half a package has none."""
     try:
         return metadata.version(package)
     except metadata.PackageNotFoundError:

@@ -168,8 +168,11 @@ def _write_error(target: Path, error: OSError) -> UserError:
             where=str(target),
         )
     if _is_too_long(target, error):
-        told = f"this name is too long for the system: {len(target.name)} characters, {len(os.path.abspath(target))} with its folder"
-        return UserError(told, "choose a shorter name (`output_name`), or a folder whose path is shorter", where=str(target))
+        return UserError(
+            f"this name is too long for the system: {len(target.name)} characters, {len(os.path.abspath(target))} with its folder",
+            "choose a shorter name (`output_name`), or a folder whose path is shorter",
+            where=str(target),
+        )
     return UserError(f"the file could not be written ({error.strerror or error})", "check the folder and the disk", where=str(target))
 
 

@@ -13,4 +13,4 @@ for flag in "$@"; do  # a run of the user's own takes nothing from the demo
         --config | --config=* | --config_file | --config_file=* | -h | --help) exec "${python[@]}" -m engine train "$@" ;;
     esac
 done
-exec "${python[@]}" -m engine train --config configs/demo.toml "$@"
+exec "${python[@]}" -m engine train --config=configs/demo.toml "$@"  # with the sign, so that a bare word behind it is not taken for its value

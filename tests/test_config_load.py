@@ -123,7 +123,8 @@ def test_all_problems_are_told_at_once() -> None:
         ("--lr_scheduler=", "--lr_scheduler: the value is empty; known are constant, constant_with_warmup, linear, cosine, "
          "cosine_with_restarts, polynomial"),
         ("--save_model_as=", "--save_model_as: the value is empty; it is safetensors"),
-        ("--output_name my lora", "--output_name: one value is expected, here are 2 (`my`, `lora`); put a text with spaces between quotes"),
+        ("--output_name my lora", "lora: belongs to no option: --output_name takes one value; one with spaces stands between quotes: "
+         '--output_name "my lora"'),
         ("--learning_rate nan", "--learning_rate: `nan` is not a finite number"),
         ("--network_dim 1.5", "--network_dim: `1.5` is not a whole number"),
         ("--clip_skip 13", "--clip_skip: 13 is outside 1 to 12"),
@@ -148,7 +149,7 @@ def test_all_problems_are_told_at_once() -> None:
         ("--sample_sampler eulr", "--sample_sampler: `eulr` is not known. Did you mean `euler`?"),
         ("accelerate launch --num_cpu_threads_per_process 1 train_network.py --seed 1",
          "train_network.py: begin with the options after it; `python -m engine train` stands for `accelerate ... train_network.py`"),
-        ("network_dim=32 --seed 1", "network_dim=32: options begin with two dashes, such as --network_dim 32"),
+        ("network_dim=32 --seed 1", "network_dim=32: options begin with two dashes; write --network_dim 32"),
     ],
 )  # fmt: skip
 def test_a_mistake_on_the_command_line(words: str, said: str) -> None:
@@ -271,6 +272,6 @@ def test_a_rule_is_silent_where_its_values_could_not_be_read() -> None:
 
 
 def test_a_command_keeps_its_own_options() -> None:
-    line = flags.split(["--out", "a b.png", "--all", "--seed", "3", "--out", "c"], own=("out", "all"))
+    line = flags.split(["--out", "a b.png", "--all", "--seed", "3", "--out", "c"], own=("--out FILE ...", "--all"))
     assert line.own == {"out": ("a b.png", "c"), "all": ()}
     assert load(line.sources, ROWS).config.training.seed == 3

@@ -67,7 +67,7 @@ def test_the_report_with_the_proof_is_kept_and_names_nobody(tmp_path: Path, monk
     assert lines[-2:] == ["reading <folder>/models and <home>/x", "ready: a real training step ran"]
     monkeypatch.setattr(main, "_proof", lambda: ["the proof failed: RuntimeError: x"])
     assert main._doctor(["--run"]) == 1
-    with pytest.raises(UserError, match="takes `--run` or nothing"):
+    with pytest.raises(UserError, match="Did you mean `--run`"):
         main._doctor(["--rnu"])
 
 
@@ -86,10 +86,31 @@ def test_missing_and_other_packages(tmp_path: Path) -> None:
     file = tmp_path / "requirements.txt"
     file.write_text("no-such-package==1.0\npytest==0.1\n", encoding="utf-8")
     found = {finding.name: finding for finding in doctor.packages(file, required=True)}
-    assert found["missing"].value == "no-such-package 1.0" and found["missing"].state == "problem"
+    assert found["missing"].value == "1 of 2: no-such-package" and found["missing"].state == "problem"
     assert "pinned: 0.1" in found["other versions"].value and found["other versions"].state == "note"
     assert doctor.packages(file, required=False)[0].state == "ok"
     assert doctor.packages(tmp_path / "none.txt", required=True)[0].state == "problem"
+
+
+@pytest.mark.parametrize(
+    ("used", "others", "said"),
+    [
+        (["no-a", "no-b"], [], "2 of 2: no-a, no-b"),
+        (["no-a"], ["no-c", "no-d"], "3 of 3: no-a, and 2 that these need"),
+        (["pytest"], ["no-c", "no-d"], "2 of 3: no-c, no-d"),
+        (["pytest"], [f"no-{letter}" for letter in "abcdefg"], "7 of 8: no-a, no-b, no-c, no-d, no-e and 2 more"),
+    ],
+)
+def test_missing_packages_are_counted_and_those_that_the_engine_uses_named(
+    tmp_path: Path, root: Path, used: list[str], others: list[str], said: str
+) -> None:
+    file = tmp_path / "requirements.txt"
+    lines = [f"{name}==1.0" for name in used], [f"{name}==1.0" for name in others]
+    file.write_text("\n".join(["# Used by the engine itself.", *lines[0], "", doctor.INDIRECT, *lines[1]]), encoding="utf-8")
+    (found,) = (finding for finding in doctor.packages(file, required=True) if finding.name == "missing")
+    assert found.value == said and found.hint == f"run {doctor.SET_UP} again"
+    assert doctor.INDIRECT in (root / "requirements.txt").read_text(encoding="utf-8").splitlines()
+    assert {"torch", "pillow"} <= doctor.direct(root / "requirements.txt") and len(doctor.direct(root / "requirements.txt")) < 20
 
 
 def test_an_nvidia_card_that_torch_cannot_use_is_a_problem() -> None:

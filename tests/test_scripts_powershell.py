@@ -52,11 +52,11 @@ def command_of(path: Path) -> str:
 
 def settings(path: Path, arguments: Any = (), **changed: Any) -> Loaded:
     """The settings that the engine makes of a script run with these arguments, some variables changed."""
-    from engine.__main__ import _load
+    from engine.__main__ import _load, _own
 
     command = command_of(path)
     words = handover.words(evaluator.hand_over(path, arguments, **changed), command)
-    return _load(words, own=[own.option for own in variables.OWN.get(command, ())])[0]
+    return _load(words, own=_own(command))[0]
 
 
 # --- the evaluator itself

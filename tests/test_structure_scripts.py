@@ -70,7 +70,7 @@ def test_train_sets_up_once_and_trains_the_demo(bench: Bench) -> None:
     first = bench.run("train.sh", "--max_train_steps", "2")
     assert first.returncode == 0, first.stderr
     here = f"[{bench.folder}]"
-    demo = [f"-m engine train --config configs/demo.toml --max_train_steps 2 {here}"]
+    demo = [f"-m engine train --config=configs/demo.toml --max_train_steps 2 {here}"]
     assert bench.said() == ["venv", f"-m pip install -q --disable-pip-version-check -rrequirements.txt {here}", *demo]
     second = bench.run("train.sh", "--max_train_steps", "2")
     assert second.returncode == 0 and second.stdout == "" and bench.said() == demo

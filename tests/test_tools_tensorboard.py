@@ -40,8 +40,8 @@ def test_the_viewer_answers_on_the_next_free_port(tmp_path: Path, monkeypatch: p
     [
         (["--logdir", "nowhere"], "nowhere: there is no folder of logs here yet"),
         (["--port", "six"], "`six` is not a port"),
-        (["--prot", "6006"], "`tensorboard` does not know `--prot`"),
-        (["logs"], "`tensorboard` does not know `logs`"),
+        (["--prot", "6006"], "--prot: unknown option. Did you mean `--port`?"),
+        (["logs"], "logs: belongs to no option; write --logdir logs"),
     ],
 )
 def test_what_cannot_be_shown_is_refused(

@@ -1,8 +1,8 @@
 """sd-scripts' command line as sources of settings: `--network_dim 32`, `--shuffle_caption`, `--network_args "a=1" "b=2"`, `--key=value`.
 
-An option takes every word up to the next option, so that no table of arities is needed. Ours besides: `--config x.toml` (as
-`--config_file`, any number of times) and `--set key=value`. Files come before options in whatever order they are written, as in sd-scripts.
-What a front script handed over is the option `--handover`, and counts as a file.
+Ours besides: `--config x.toml` (as `--config_file`, any number of times) and `--set key=value`. Files come before options in whatever
+order they are written, as in sd-scripts. words.py says which words an option takes. What a front script handed over is the option
+`--handover`, and counts as a file.
 """
 
 from __future__ import annotations
@@ -11,11 +11,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import PurePath
 
-from engine.config import handover
+from engine.config import handover, words
 from engine.config.problems import Origin, Problem
 from engine.config.sources import ConfigFile, Entry, Flags, Source
-
-_FILES = ("config", "config_file")
+from engine.config.words import Known
 
 
 @dataclass(frozen=True)
@@ -27,71 +26,53 @@ class CommandLine:
 
 
 def split(arguments: Sequence[str], own: Sequence[str] = ()) -> CommandLine:
-    """Take the words after `python -m engine <command>` apart. `own` names options of the command itself, without dashes.
+    """Take the words after `python -m engine <command>` apart. `own` are options of the command itself, as its help writes them.
 
-    >>> split(["--config", "a.toml", "--seed", "1", "--all"], own=["all"]).own
+    >>> split(["--config", "a.toml", "--seed", "1", "--all"], own=["--all"]).own
     {'all': ()}
     """
     problems: list[Problem] = []
-    options = _options(_without_beginning([word for word in arguments if word != "--"], problems))
+    line = words.parse(_without_launcher(list(arguments), problems), Known.written(own, settings=True))
+    problems.extend(line.problems)
+    names = [option.partition(" ")[0].removeprefix("--") for option in own]
     files: list[Source] = []
     entries: list[Entry] = []
     mine: dict[str, tuple[str, ...]] = {}
-    for name, words in options:
+    for name, values in line.options:
         flag = f"--{name}"
-        if name in own:
-            mine[name] = (*mine.get(name, ()), *words)
-        elif name == handover.OPTION:
-            files.extend(handover.sources(words[0]))
-        elif name in _FILES:
-            if not words:
+        if name in names:
+            mine[name] = (*mine.get(name, ()), *values)
+        elif name == words.HANDED:
+            files.extend(handover.sources(values[0]))
+        elif name in words.FILES:
+            if not values:
                 problems.append(Problem(Origin(flag=flag), name, "the name of a file is missing"))
-            files.extend(ConfigFile(_with_ending(word), flag) for word in words)
-        elif name == "set":
-            entries.extend(_settings(words, problems))
+            files.extend(ConfigFile(_with_ending(word), flag) for word in values)
+        elif name == words.SET:
+            entries.extend(_settings(values, problems))
         else:
-            entries.append(Entry(name, words[0] if len(words) == 1 else words, Origin(flag=flag)))
-    return CommandLine((*files, Flags(tuple(entries), tuple(problems))), mine)
+            entries.append(Entry(name, values[0] if len(values) == 1 else values, Origin(flag=flag)))
+    return CommandLine((*files, Flags(tuple(entries), tuple(problems), unread=bool(line.problems))), mine)
 
 
-def _options(words: list[str]) -> list[tuple[str, tuple[str, ...]]]:
-    """Words as options, each with its values."""
-    found: list[tuple[str, tuple[str, ...]]] = []
-    for word in words:
-        if word.startswith("--") and len(word) > 2:
-            name, equals, value = word[2:].partition("=")
-            found.append((name.replace("-", "_"), (value,) if equals else ()))
-        else:
-            name, values = found[-1]
-            found[-1] = (name, (*values, word))
-    return found
-
-
-def _without_beginning(words: list[str], problems: list[Problem]) -> list[str]:
-    """The words from the first option on. What a pasted line has before it (`accelerate launch ... train_network.py`) is a problem."""
-    if not words or words[0].startswith("--"):
-        return words
-    script = next((at for at, word in enumerate(words) if word.endswith(".py")), -1)
-    first = next((at for at, word in enumerate(words) if word.startswith("--")), len(words))
-    start = script + 1 if script >= 0 else first
-    if script >= 0:
-        name = PurePath(words[script]).name
-        message = f"begin with the options after it; `python -m engine train` stands for `{words[0]} ... {name}`"
-    else:
-        name, message = words[0], "options begin with two dashes, such as --network_dim 32"
+def _without_launcher(given: list[str], problems: list[Problem]) -> list[str]:
+    """The words without what a pasted line has before its options (`accelerate launch ... train_network.py`), which is a problem."""
+    script = next((at for at, word in enumerate(given) if word.endswith(".py")), -1)
+    if script < 0 or given[0].startswith("--"):
+        return given
+    name = PurePath(given[script]).name
+    message = f"begin with the options after it; `python -m engine train` stands for `{given[0]} ... {name}`"
     problems.append(Problem(Origin(flag=name), "", message))
-    rest = words[start:]
-    while rest and not rest[0].startswith("--"):
-        rest = rest[1:]
-    return rest
+    rest = given[script + 1 :]
+    return rest[1:] if rest[:1] and rest[0] in words.JOINTS else rest
 
 
-def _settings(words: tuple[str, ...], problems: list[Problem]) -> list[Entry]:
+def _settings(values: tuple[str, ...], problems: list[Problem]) -> list[Entry]:
     """The `key=value` words of `--set`."""
-    if not words:
+    if not values:
         problems.append(Problem(Origin(flag="--set"), "", "write --set key=value"))
     found = []
-    for word in words:
+    for word in values:
         key, equals, value = word.partition("=")
         if equals and key.strip():
             found.append(Entry(key.strip(), value, Origin(flag=f"--set {key.strip()}")))

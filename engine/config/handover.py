@@ -20,9 +20,8 @@ from engine.config.problems import ConfigError, Findings, Origin
 from engine.config.script_text import Assignment, ScriptText
 from engine.config.sources import ConfigFile, Entry, Flags, Source
 from engine.config.variables import ALWAYS, BY_NAME, INSTEAD, OWN, TRAINING, WITHOUT_SETTINGS, Variable
+from engine.config.words import HANDED
 from engine.errors import UserError, did_you_mean
-
-OPTION = "handover"
 
 _TOGETHER = ("random_seed", "enable_locon_train", "conv_dim", "conv_alpha")  # looked at when all others are read
 _POWERSHELLS_OWN = re.compile(r"\w+preference|outputencoding|psdefaultparametervalues|ofs")
@@ -47,6 +46,7 @@ class Script:
 def words(text: str, command: str) -> list[str]:
     """The command line that a hand-over stands for, behind the command; none where nothing was handed over to this command.
 
+    The script's own words come first, so that none of them stands behind an option that nobody typed.
     Raises UserError for what no settings can be made of, and ConfigError for mistakes in variables that are no settings.
     """
     script = _read(text) if text else None
@@ -60,10 +60,10 @@ def words(text: str, command: str) -> list[str]:
         for name in _unknown(script, ()):
             findings.problem(script.origin(name), name, _no_such_variable(name, [own.name for own in OWN[command]]))
     else:
-        found.insert(0, f"--{OPTION}={text}")
+        found.insert(0, f"--{HANDED}={text}")
     if findings.problems:
         raise ConfigError(findings.problems)
-    return [*found, *arguments]
+    return [*arguments, *found]
 
 
 def sources(text: str) -> tuple[Source, ...]:
@@ -113,12 +113,12 @@ def _read(text: str) -> Script:
 
 
 def _arguments(script: Script) -> list[str]:
-    """The words behind the script's name. Under `-File`, PowerShell cuts `--vae=D:\\a` in two behind the colon."""
+    """The words behind the script's name. Under `-File`, PowerShell cuts `--vae=D:\\a` in two, and may drop the colon."""
     found: list[str] = []
     for given in script.arguments:
         word = _argument(script, given)
-        if found and re.fullmatch(r"--[\w-]+=\w+:", found[-1]) and word[:1] in ("\\", "/"):
-            found[-1] += word
+        if found and re.fullmatch(r"--[\w-]+=(\w+:|[A-Za-z])", found[-1]) and word[:1] in ("\\", "/"):
+            found[-1] = f"{found[-1].removesuffix(':')}:{word}"
         else:
             found.append(word)
     return found

@@ -176,7 +176,7 @@ def _with_datasets(config: Config, tree: DatasetTree, origins: Mapping[str, Orig
 
 
 def _require(required: Sequence[str], config: Config, findings: Findings) -> None:
-    """What the command needs and nobody set. Where a file could not be read, that is the mistake to mend."""
+    """What the command needs and nobody set. Where a file or a word could not be read, that is the mistake to mend."""
     for name in () if findings.unread else required:
         key = run_keys()[name]
         value = getattr(getattr(config, key.section), name)

@@ -257,6 +257,19 @@ NETWORK_ARGS: tuple[Option, ...] = (
     Option("block_lr_zero_threshold", NOT_YET, only_with="down_lr_weight, mid_lr_weight and up_lr_weight"),
 )
 
+# How many words an option of the command line takes that does not work here: one, but for these. Of the others the schema's types say it.
+_SWITCHES = (
+    "v2 disable_mmap_load_safetensors weighted_captions output_config color_aug random_crop alpha_mask masked_loss cache_info "
+    "skip_cache_check debug_dataset fused_backward_pass blockwise_fused_optimizers skip_until_initial_step full_fp16 full_bf16 "
+    "fp8_base fp8_base_unet fp8_scaled mem_eff_attn split_attn cpu_offload_checkpointing unsloth_offload_checkpointing torch_compile "
+    "lowram highvram mem_eff_save persistent_data_loader_workers ddp_gradient_as_bucket_view ddp_static_graph deepspeed zero3_init_flag "
+    "zero3_save_16bit_model fp16_master_weights_and_gradients noise_offset_random_strength ip_noise_gamma_random_strength "
+    "scale_v_pred_loss_like_noise_pred save_state save_state_on_train_end save_state_to_huggingface resume_from_huggingface "
+    "async_upload log_config train_text_encoder no_token_padding diffusers_xformers use_object_template use_style_template"
+)
+SWITCHES = frozenset(_SWITCHES.split())
+LISTS = frozenset(("base_weights", "base_weights_multiplier", "lr_scheduler_args"))
+
 RUN: dict[str, Option] = {option.name: option for option in RUN_OPTIONS}
 DATASET: dict[str, Option] = {option.name: option for option in DATASET_OPTIONS}
 SOURCES = ("config_file", "dataset_config")  # they name files of settings and are no settings themselves

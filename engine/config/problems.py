@@ -60,18 +60,19 @@ class Problem:
 class ConfigError(UserError):
     """Every problem of the settings, a line each; files first, in the order of their lines."""
 
-    def __init__(self, problems: list[Problem]) -> None:
+    def __init__(self, problems: list[Problem], where: str = "in the settings") -> None:
         ordered = sorted(problems, key=lambda problem: (not problem.origin.file, problem.origin.file, problem.origin.line))
         self.problems = tuple(dict.fromkeys(ordered))
         count = "1 problem" if len(self.problems) == 1 else f"{len(self.problems)} problems"
-        super().__init__("\n".join([f"{count} in the settings", *(f"  {problem}" for problem in self.problems)]))
+        super().__init__("\n".join([f"{count} {where}", *(f"  {problem}" for problem in self.problems)]))
 
 
 @dataclass
 class Findings:
     """Problems and notices gathered while settings are read.
 
-    `broken` holds the keys whose values could not be read; `unread` is true where a whole file could not be, which may hold any key.
+    `broken` holds the keys whose values could not be read; `unread` is true where a whole file, or a word of the command line, could not
+    be: it may hold any key.
     """
 
     problems: list[Problem] = field(default_factory=list)

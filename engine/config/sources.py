@@ -47,11 +47,15 @@ class ConfigFile:
 
 @dataclass(frozen=True)
 class Flags:
-    """The options of a command line or the variables of a front script, what is wrong with their form, and what should be said of them."""
+    """The options of a command line or the variables of a front script, what is wrong with their form, and what should be said of them.
+
+    `unread`: there are words that belong to no option, which may have meant any setting.
+    """
 
     entries: tuple[Entry, ...] = ()
     problems: tuple[Problem, ...] = ()
     notices: tuple[str, ...] = ()
+    unread: bool = False
 
 
 Source = ConfigFile | Flags
@@ -70,6 +74,7 @@ def read(source: Source, findings: Findings) -> RunFile:
     if isinstance(source, Flags):
         findings.problems.extend(source.problems)
         findings.notices.extend(source.notices)
+        findings.unread = findings.unread or source.unread
         return RunFile(source.entries)
     try:
         values, lines = toml_lines.read_file(source.path)

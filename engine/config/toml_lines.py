@@ -15,11 +15,6 @@ from typing import Any
 
 from engine.errors import UserError
 
-if sys.version_info >= (3, 11):
-    import tomllib
-else:
-    import tomli as tomllib
-
 KeyPath = tuple[str | int, ...]  # where a value stands: ("datasets", 0, "subsets", 1, "image_dir")
 
 _SPACE = re.compile(r"(?:[ \t\r\n]|#[^\n]*)*")
@@ -43,10 +38,19 @@ def read_file(path: str) -> tuple[dict[str, Any], dict[KeyPath, int]]:
             raise UserError("a file of settings is an object, `{...}`", where=path)
         return values, json_lines(text)
     try:
-        values = tomllib.loads(text)
-    except tomllib.TOMLDecodeError as error:
+        values = _loads(text)
+    except ValueError as error:
         raise _syntax_error(path, text, str(error)) from error
     return values, toml_lines(text)
+
+
+def _loads(text: str) -> dict[str, Any]:
+    """TOML by Python's own parser, or on 3.10 by the package of that, without which everything else still answers. Raises ValueError."""
+    if sys.version_info >= (3, 11):
+        import tomllib
+    else:
+        import tomli as tomllib
+    return tomllib.loads(text)
 
 
 def read_text(path: str) -> str:
@@ -113,7 +117,7 @@ def json_lines(text: str) -> dict[KeyPath, int]:
 
 
 def _toml_string(token: str) -> str:
-    return str(tomllib.loads(f"key = {token}")["key"])
+    return str(_loads(f"key = {token}")["key"])
 
 
 class _Scanner:

@@ -1,0 +1,275 @@
+"""A word that belongs to no option is told, with what to write: from a terminal and behind a front script, for every command."""
+
+from __future__ import annotations
+
+import json
+import random
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from engine.__main__ import COMMANDS, _own, main
+from engine.config import HANDOVER, flags, handover, options, variables
+from engine.config.keys import run_keys
+from engine.config.words import FILES, Known, Takes, parse
+
+SETTINGS = ("train", "check", "cache", "sample", "config")
+SCRIPTS = ("train", "check", "sample", "tensorboard", "doctor")  # commands that a front script calls
+LISTED = "Options begin with two dashes, and `--help` lists them"
+
+Table = list[tuple[list[str], list[str]]]  # words, and what is said
+
+
+@pytest.fixture(autouse=True)
+def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Each test stands in a folder with what people drag onto a script."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr("engine.environment.apply", lambda root: None)
+    for name in ("my pics", "logs", "diffusers"):
+        (tmp_path / name).mkdir()
+    (tmp_path / "diffusers/model_index.json").write_text("{}", encoding="utf-8")
+    (tmp_path / "demo.toml").write_text("seed = 1\n", encoding="utf-8")
+    (tmp_path / "p.txt").write_text("a cat\n", encoding="utf-8")
+    return tmp_path
+
+
+def told(command: str, words: list[Any], *, script: bool, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> list[str]:
+    """The problems that a command line ends with, typed in a terminal or behind a script that sets variables of its own."""
+    if script:
+        named = {"sample": {"prompt": ["p q"], "lora": ["x.safetensors"]}, "tensorboard": {"open_browser": True}}
+        handed = {"script": f"{command}.ps1", "command": command, "edition": "Core", "variables": named.get(command, {})}
+        monkeypatch.setenv(HANDOVER, json.dumps(handed | {"arguments": words}))
+    status = main([command, *([] if script else words)])
+    lines = capsys.readouterr().err.splitlines()
+    assert status == 1 and lines[0].startswith("error: "), (status, lines)
+    return [line.strip().removeprefix("command line  ") for line in lines[1:] if line.startswith("  ")]
+
+
+ANYWHERE: Table = [  # for every command that takes settings
+    (["-network_dim", "16"], ["-network_dim: options begin with two dashes; write --network_dim 16"]),
+    (["-network_dim=16"], ["-network_dim=16: options begin with two dashes; write --network_dim 16"]),
+    (["-network_dim:16"], ["-network_dim:16: options begin with two dashes; write --network_dim 16"]),
+    (["-network_dim:", "16"], ["-network_dim: options begin with two dashes; write --network_dim 16"]),
+    (["-Network-Dim", "16"], ["-Network-Dim: options begin with two dashes; write --network_dim 16"]),
+    (["--network_dim:16"], ["--network_dim:16: write --network_dim 16"]),
+    (["\u2013network_dim", "16"], ["\u2013network_dim: options begin with two dashes; write --network_dim 16"]),
+    (["\u2014xformers"], ["\u2014xformers: options begin with two dashes; write --xformers"]),
+    (["---seed", "5"], ["---seed: options begin with two dashes; write --seed 5"]),
+    (["-nework_dim", "16"], ["-nework_dim: there is no such option. Did you mean `--network_dim 16`?"]),
+    (["-Verbose"], [f"-Verbose: there is no such option. {LISTED}"]),
+    (["-?"], [f"-?: there is no such option. {LISTED}"]),
+    (["--config", "demo.toml", "-network_dim", "16"], ["-network_dim: options begin with two dashes; write --network_dim 16"]),
+    (["--network_args", "conv_dim=4", "-seed", "5"], ["-seed: options begin with two dashes; write --seed 5"]),
+    (["network_dim=32"], ["network_dim=32: options begin with two dashes; write --network_dim 32"]),
+    (["network_dim", "32"], ["network_dim: options begin with two dashes; write --network_dim 32"]),
+    (["my.toml"], ["my.toml: belongs to no option; write --config my.toml"]),
+    (["--shuffle_caption", "my.toml"], ["my.toml: belongs to no option; write --config my.toml"]),
+    (["--lowram", "my.toml"], ["my.toml: belongs to no option; write --config my.toml"]),
+    (["--network_dim", "16", "my.toml"], ["my.toml: belongs to no option; write --config my.toml"]),
+    (["--resolution", "512", "768", "my.toml"], ["my.toml: belongs to no option; write --config my.toml"]),
+    (["--network_dim=16", "diffusers"], ["diffusers: belongs to no option; write --pretrained_model_name_or_path diffusers"]),
+    (["p.txt"], ["p.txt: belongs to no option; write --sample_prompts p.txt"]),
+    (["--output_name", "my", "new", "lora"], ["new lora: belongs to no option: --output_name takes one value; one with spaces stands "
+     'between quotes: --output_name "my new lora"']),
+    (["--caption_prefix=(a", "1.2)"], ["1.2): belongs to no option: --caption_prefix=(a is complete. A value with a space or a colon in it "
+     'stands between quotes behind a space: --caption_prefix "(a 1.2)", --caption_prefix "(a:1.2)"']),
+    (["--seed", "5", "\\", "--seed", "6", "^"], ["\\: this sign joins lines in another shell; leave it out",
+     "^: this sign joins lines in another shell; leave it out"]),
+    (["--output_name", "-x"], [f"-x: there is no such option. {LISTED}. A value that begins with a dash stands behind an equals sign: "
+     "--output_name=-x", "--output_name: a text is missing"]),
+    (["-Verbose", "my.toml", "-seed", "5", "p.txt"], [f"-Verbose: there is no such option. {LISTED}",
+     "my.toml: belongs to no option; write --config my.toml", "-seed: options begin with two dashes; write --seed 5",
+     "p.txt: belongs to no option; write --sample_prompts p.txt"]),
+]  # fmt: skip
+TRAINING: Table = [  # for those but `sample`
+    (["my pics"], ['my pics: belongs to no option; write --train_data_dir "my pics"']),
+    (["--config", "demo.toml", "my pics"], ['my pics: belongs to no option; write --train_data_dir "my pics"']),
+    (["a.safetensors"], ["a.safetensors: belongs to no option; write --network_weights a.safetensors for a LoRA, "
+     "--pretrained_model_name_or_path a.safetensors for a base model"]),
+    (["--network_dim", "16", "32"], ["32: belongs to no option: --network_dim takes one value"]),
+    (["--shuffle_caption", "maybe"], ["maybe: belongs to no option: --shuffle_caption takes true, false or nothing"]),
+    (["./train_data/mine"], [f"./train_data/mine: belongs to no option. {LISTED}"]),
+    ([""], [f'"": belongs to no option. {LISTED}']),
+]  # fmt: skip
+SAMPLE: Table = [
+    (["a cat"], ['a cat: belongs to no option; write --prompt "a cat"']),
+    (["a", "cat"], ['a cat: belongs to no option; write --prompt "a cat"']),
+    (["cat", "--seed", "5"], ['cat: belongs to no option; write --prompt "cat"']),
+    (["--prompt", "a cat", "-seed", "5"], ["-seed: options begin with two dashes; write --seed 5"]),
+    (["--prompt", "a cat", "my.toml"], ["my.toml: belongs to no option; write --config my.toml"]),
+    (["--prompt=(a", "1.2)"], ["1.2): belongs to no option: --prompt=(a is complete. A value with a space or a colon in it stands between "
+     'quotes behind a space: --prompt "(a 1.2)", --prompt "(a:1.2)"']),
+    (["--lora", "a.safetensors", "-seed", "5"], ["-seed: options begin with two dashes; write --seed 5"]),
+    (["a.safetensors"], ["a.safetensors: belongs to no option; write --lora a.safetensors for a LoRA, "
+     "--pretrained_model_name_or_path a.safetensors for a base model"]),
+    (["my pics"], ['my pics: belongs to no option; write --out "my pics"']),
+]  # fmt: skip
+OTHERS: dict[str, Table] = {
+    "tensorboard": [
+        (["logs"], ["logs: belongs to no option; write --logdir logs"]),
+        (["6007"], ["6007: belongs to no option; write --port 6007"]),
+        (["-port", "6007"], ["-port: options begin with two dashes; write --port 6007"]),
+        (["--port", "6007", "logs"], ["logs: belongs to no option; write --logdir logs"]),
+        (["--logdir"], ["--logdir: needs a value: --logdir FOLDER"]),
+    ],
+    "doctor": [
+        (["-run"], ["-run: options begin with two dashes; write --run"]),
+        (["--run", "my.toml"], ["my.toml: belongs to no option: --run takes no value"]),
+        (["my.toml"], ["my.toml: belongs to no option. Its options: --run"]),
+        (["-Verbose"], ["-Verbose: there is no such option. Its options: --run"]),
+        (["--rnu"], ["--rnu: unknown option. Did you mean `--run`?"]),
+    ],
+    "bundle": [
+        (["my.zip"], ["my.zip: belongs to no option; write --out my.zip"]),
+        (["-out", "my.zip"], ["-out: options begin with two dashes; write --out my.zip"]),
+        (["--wheels", "cpu", "cu130"], ["cu130: belongs to no option: --wheels takes one value; one with spaces stands between quotes: "
+         '--wheels "cpu cu130"']),
+    ],
+    "download": [
+        (["a/b", "-out", "x.safetensors"], ["-out: options begin with two dashes; write --out x.safetensors"]),
+        (["a/b", "--out"], ["--out: needs a value: --out FILE"]),
+    ],
+    "inspect": [
+        (["-x.safetensors"], ["-x.safetensors: there is no such option. It has no options. "
+         "A path that begins with a dash is written ./-x.safetensors"]),
+        (["demo.toml", "--foo"], ["--foo: unknown option. It has no options"]),
+    ],
+}  # fmt: skip
+ROWS = [
+    *((command, words, said) for command in SETTINGS for words, said in ANYWHERE),
+    *((command, words, said) for command in SETTINGS if command != "sample" for words, said in TRAINING),
+    *(("sample", words, said) for words, said in SAMPLE),
+    *((command, words, said) for command, table in OTHERS.items() for words, said in table),
+]
+CASES = [(script, *row) for row in ROWS for script in ((False, True) if row[0] in SCRIPTS else (False,))]
+
+
+@pytest.mark.parametrize(("script", "command", "words", "said"), CASES)
+def test_a_word_that_belongs_to_no_option(
+    script: bool, command: str, words: list[str], said: list[str], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert told(command, words, script=script, monkeypatch=monkeypatch, capsys=capsys) == said
+
+
+def test_every_command_is_in_the_table() -> None:
+    assert {command.name for command in COMMANDS} == {command for command, _, _ in ROWS}
+    for command, rows in variables.OWN.items():  # what a script hands over is an option that the command has
+        known = Known.written(_own(command))
+        assert {row.option: row.flag for row in rows} == {row.option: known.takes(row.option) is Takes.NOTHING for row in rows}
+
+
+# What PowerShell makes of typed words (`$args`, recorded with 7.6.9), at a prompt and under -File; then what is said, or the values.
+POWERSHELL: list[tuple[list[Any], list[str] | dict[str, object]]] = [
+    (["-network_dim", 16], ["-network_dim: options begin with two dashes; write --network_dim 16"]),
+    (["-network_dim:", 16], ["-network_dim: options begin with two dashes; write --network_dim 16"]),
+    (["./train_data/mine"], [f"./train_data/mine: belongs to no option. {LISTED}"]),
+    (["my.toml"], ["my.toml: belongs to no option; write --config my.toml"]),
+    (["-5"], [f"-5: belongs to no option. {LISTED}"]),
+    (["+5"], [f"+5: belongs to no option. {LISTED}"]),
+    (["-Verbose"], [f"-Verbose: there is no such option. {LISTED}"]),
+    (["-?"], [f"-?: there is no such option. {LISTED}"]),
+    (["--xformers:True"], ["--xformers:True: write --xformers True"]),
+    (["-x", "5"], [f"-x 5: there is no such option. {LISTED}"]),
+    (["\u2014x", "5"], [f"\u2014x 5: there is no such option. {LISTED}"]),
+    (["a:b"], [f"a:b: belongs to no option. {LISTED}"]),
+    (["--vae=http", "//a/b"], ["//a/b: belongs to no option: --vae=http is complete. A value with a space or a colon in it stands between "
+     'quotes behind a space: --vae "http //a/b", --vae http://a/b']),
+    (["--output_name", "a", "cat"], ["cat: belongs to no option: --output_name takes one value; one with spaces stands between quotes: "
+     '--output_name "a cat"']),
+    ([{"a": 1}], [f"{{'a': 1}}: belongs to no option. {LISTED}"]),
+    (["--vae=D", "\\models\\a.safetensors"], {"vae": "D:\\models\\a.safetensors"}),
+    (["--vae=D:", "/models/a.safetensors"], {"vae": "D:/models/a.safetensors"}),
+    (["--vae", "D:\\models\\a.safetensors"], {"vae": "D:\\models\\a.safetensors"}),
+    (["--vae", None], {"vae": ""}),
+    (["--network_dim=16"], {"network_dim": "16"}),
+    (["--network_dim", 16, "--", "--seed", 5], {"network_dim": "16", "seed": "5"}),
+    (["--unet_lr", "-1e-4"], {"unet_lr": "-1e-4"}),
+    (["--xformers", True], {"xformers": "true"}),
+    (["--resolution", [512, 768]], {"resolution": "512,768"}),
+    (["--resolution", "512,", "768"], {"resolution": ("512,", "768")}),
+    ([["--resolution=512", 768]], {"resolution": "512,768"}),
+    (["--network_args", "conv_dim=4", "conv_alpha=1"], {"network_args": ("conv_dim=4", "conv_alpha=1")}),
+    (["--caption_prefix", "a, b"], {"caption_prefix": "a, b"}),
+    (["--set", "network_dim=16"], {"network_dim": "16"}),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("words", "said"), POWERSHELL)
+def test_words_as_powershell_hands_them_over(words: list[Any], said: list[str] | dict[str, object]) -> None:
+    handed = {"script": "train.ps1", "command": "train", "edition": "Core", "variables": {}, "arguments": words}
+    found = flags.split(handover.words(json.dumps(handed), "train")).sources[-1]
+    assert isinstance(found, flags.Flags)
+    if isinstance(said, list):
+        assert [f"{problem.origin.flag}: {problem.message}" for problem in found.problems] == said
+    else:
+        assert found.problems == () and {entry.key: entry.raw for entry in found.entries} == said
+
+
+EVERY = Known.written([written for command in COMMANDS for written, _ in command.own], settings=True)
+
+
+@pytest.mark.parametrize("name", EVERY.names())
+def test_no_option_takes_another_one(name: str) -> None:
+    """A dash and a letter is no option's value, whatever stands before it, and every option is named by its own error."""
+    for dashed in ("-seed", "\u2013seed"):
+        line = parse([f"--{name}", "1", dashed, "5"], EVERY)
+        assert [problem.message for problem in line.problems if problem.origin.flag == dashed] == [
+            "options begin with two dashes; write --seed 5"
+        ]
+        assert "5" not in [value for _, values in line.options for value in values]
+    (said,) = parse([f"-{name}"], EVERY).problems
+    assert said.message == f"options begin with two dashes; write --{name}"
+
+
+@pytest.mark.parametrize("name", EVERY.names())
+def test_an_option_that_is_complete_takes_no_more(name: str) -> None:
+    takes = EVERY.takes(name)
+    values = {Takes.NOTHING: (), Takes.FILES: ("a.toml",), Takes.NUMBERS: ("512", "768")}.get(takes or Takes.ONE, ("1",))
+    line = parse([f"--{name}", *values, "p.txt"], EVERY)
+    if takes in (Takes.PAIRS, Takes.PATHS):  # any number of words, of which each is judged by its own form
+        assert line.options == ((name, (*values, "p.txt")),) and line.problems == ()
+    else:
+        assert line.options == ((name, values),)
+        assert [(problem.origin.flag, problem.message) for problem in line.problems] == [
+            ("p.txt", "belongs to no option; write --sample_prompts p.txt")
+        ]
+
+
+@pytest.mark.parametrize("value", ["-1", "-0.5", "-1e-3", "-.5", "-1 cat"])
+def test_a_negative_number_is_a_value(value: str) -> None:
+    for name in ("seed", "min_snr_gamma", "output_name", "prompt"):
+        assert parse([f"--{name}", value], EVERY) == parse([f"--{name}={value}"], EVERY)
+    assert parse(["--prompt=-x", "--prompt=--y"], EVERY).options == (("prompt", ("-x",)), ("prompt", ("--y",)))
+
+
+def test_no_word_vanishes() -> None:
+    """Whatever stands in whatever order: a word is an option, the value of one, or told."""
+    pool = ["--seed", "--xformers", "--lora", "--prompt=a", "--zzz", "--config", "--set", "--resolution=1", "--lowram", "-seed", "-zzz"]
+    pool += ["-1", "5", "a cat", "my.toml", "my pics", "x.safetensors", "seed", "conv_dim=4", "true", "", "\\", "\u2013vae:", "foo"]
+    chance = random.Random(0)
+    for _ in range(2000):
+        given = chance.choices(pool, k=chance.randint(1, 7))
+        line = parse(given, EVERY)
+        left = [value for _, values in line.options for value in values]
+        said = "\n".join(f"{problem.origin.flag}: {problem.message}" for problem in line.problems)
+        names = [f"--{name}" for name, _ in line.options]
+        for word in given:
+            if word in left:
+                left.remove(word)
+            else:
+                plain, _, value = word.partition("=")
+                known = plain in names and (not value or value in left)
+                assert known or (word or '""') in said or word.rstrip(":") in said, (given, word, line)
+
+
+def test_the_table_of_switches_is_one_of_options_that_do_not_work() -> None:
+    for name in (*options.SWITCHES, *options.LISTS):
+        assert options.RUN[name].state != options.WORKS, name
+    assert all(Known.written([], settings=True).takes(name) for name in (*run_keys(), *options.RUN, *FILES))
+
+
+def test_settings_beside_a_lora_take_no_word(capsys: pytest.CaptureFixture[str]) -> None:
+    Path("logs/settings.toml").write_text("seed = 3\n", encoding="utf-8")
+    assert main(["sample", "my.toml", "--lora", "logs/a.safetensors"]) == 1
+    assert "my.toml: belongs to no option; write --config my.toml" in capsys.readouterr().err
