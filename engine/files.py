@@ -63,6 +63,8 @@ def writing(target: Path) -> Iterator[Path]:
     partial = _partial(target)
     try:
         with explained(target):
+            if is_there(target.parent) and not target.parent.is_dir():
+                raise NotADirectoryError(errno.ENOTDIR, os.strerror(errno.ENOTDIR), str(target.parent))
             target.parent.mkdir(parents=True, exist_ok=True)
             yield partial
             with open(partial, "rb+") as handle:
@@ -171,7 +173,7 @@ def _write_error(target: Path, error: OSError) -> UserError:
         return UserError(
             f"this name is too long for the system: {len(target.name)} characters, {len(os.path.abspath(target))} with its folder",
             "choose a shorter name (`output_name`), or a folder whose path is shorter",
-            where=str(target),
+            where=f"{str(target)[:80]}...",
         )
     return UserError(f"the file could not be written ({error.strerror or error})", "check the folder and the disk", where=str(target))
 

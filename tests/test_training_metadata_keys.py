@@ -165,6 +165,17 @@ def test_settings_hold_no_folder_and_no_dataset() -> None:
     assert "ann" not in text.lower()
 
 
+def test_only_paths_are_shortened() -> None:
+    config = Config(
+        save=SaveConfig(training_comment="speed 1/2", metadata_license="CC BY 4.0 / see page"),
+        data=DataConfig(caption_separator="/"),
+        log=LogConfig(logging_dir=None),
+    )
+    assert json.loads(made((config, *PLAIN))["ss_settings"]) == {
+        "caption_separator": "/", "training_comment": "speed 1/2", "metadata_license": "CC BY 4.0 / see page", "logging_dir": None,
+    }  # fmt: skip
+
+
 def test_without_metadata_no_setting_is_told() -> None:
     """But the Model Spec's keys, which say what the file is and what its author wrote."""
     config = Config(save=SaveConfig(no_metadata=True, training_comment="ours", metadata_author="A"))

@@ -108,6 +108,12 @@ def test_a_missing_folder_is_not_called_a_long_name(tmp_path: Path) -> None:
         raise OSError(errno.ENOENT, "No such file or directory")
 
 
+def test_a_file_in_the_place_of_the_folder_is_explained(tmp_path: Path) -> None:
+    (tmp_path / "taken").write_bytes(b"")
+    with pytest.raises(UserError, match="Not a directory"):
+        files.write_bytes(tmp_path / "taken" / "x", b"x")
+
+
 def test_trying_a_name_leaves_nothing_behind(tmp_path: Path) -> None:
     files.require_name(tmp_path / "new" / "a.safetensors")
     (tmp_path / "there").mkdir()

@@ -193,6 +193,6 @@ def _settings(config: Config) -> dict[str, object]:
             value = getattr(chosen, setting.name)
             if value == getattr(plain, setting.name) or setting.name == "datasets":
                 continue
-            is_path = isinstance(value, str) and ("/" in value or "\\" in value)
+            is_path = value is not None and setting.metadata["setting"].kind == "path"
             changed[setting.name] = Path(value.replace("\\", "/")).name if is_path else value
     return changed
