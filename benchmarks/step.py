@@ -28,19 +28,20 @@ from engine.config.flags import split
 from engine.config.load import load
 from engine.config.rows import Rows
 from engine.config.schema import Config
+from engine.console import Counter, Reporter
 from engine.data.batches import Batch
 from engine.diffusion.samplers import SAMPLERS
 from engine.models import FAMILIES
 from engine.models.recognise import recognise
+from engine.optimization.optimizers import OPTIMIZERS, find_optimizer
+from engine.optimization.schedules import SCHEDULES, find_schedule
 from engine.training import loop
 from engine.training import train as training
-from engine.training.console import Counter, Reporter
 from engine.training.encoding import TextEncoder
 from engine.training.loop import Update
 from engine.training.metrics import Sums
 from engine.training.networks import rate_groups
-from engine.training.optim import Optimization, RateRule, find_optimizer, find_schedule, make_optimizer
-from engine.training.optimizers import OPTIMIZERS, SCHEDULES
+from engine.training.optim import Optimization, RateRule, make_optimizer
 from engine.training.run import Run
 from engine.training.train import Loaded
 

@@ -13,34 +13,24 @@ from typing import TYPE_CHECKING
 
 from engine import __version__, environment
 from engine.config import HANDOVER
-from engine.errors import UserError, did_you_mean
+from engine.errors import UserError, did_you_mean, plural
 
 if TYPE_CHECKING:
     from engine.config.load import Loaded
-    from engine.config.rows import Rows
 
 ROOT = Path(__file__).resolve().parent.parent  # the product's folder: engine/, configs/, models/, ...
 PYTHONS = ("python_310/python.exe", ".venv/bin/python")  # those that a set-up makes
 OURS = ("engine", "install", "recipes", "benchmarks")  # packages of the product itself
 
 
-def _rows() -> Rows:
-    """What the registries offer, for the config to check names and options against. None of them imports torch."""
-    from engine import adapters, models
-    from engine.config.rows import Rows
-    from engine.diffusion import samplers
-    from engine.training import optimizers
-
-    return Rows(adapters.METHODS, optimizers.OPTIMIZERS, optimizers.SCHEDULES, samplers.SAMPLERS, models.FAMILIES)
-
-
 def _load(arguments: Sequence[str], own: Sequence[str] = (), required: Sequence[str] = ()) -> tuple[Loaded, dict[str, tuple[str, ...]]]:
     """The settings of a command line, and the command's own options, which `own` gives as the help writes them."""
+    from engine import registries
     from engine.config.flags import split
     from engine.config.load import load
 
     line = split(arguments, own)
-    return load(line.sources, _rows(), required), line.own
+    return load(line.sources, registries.rows(), required), line.own
 
 
 def _train(arguments: Sequence[str]) -> int:
@@ -72,15 +62,15 @@ def _check(arguments: Sequence[str]) -> int:
 def _sample(arguments: Sequence[str]) -> int:
     loaded, own = _load(_with_settings_of_lora(arguments), own=_own("sample"))
     loras, prompts = _some(own, "lora"), _some(own, "prompt")
+    from engine import allocation, device
+    from engine.console import Reporter
     from engine.generation.command import run
-    from engine.training import device
-    from engine.training.console import Reporter
 
     reporter = Reporter(plain=loaded.config.log.console_log_simple)
     compute, notices = device.choose(loaded.config.training.device, loaded.config.training.mixed_precision)
     for notice in (*loaded.notices, *notices):
         reporter.notice(notice)
-    with device.memory_explained("close other programs that use it, or ask for smaller pictures (--w, --h)"):
+    with allocation.shortage_explained("close other programs that use it, or ask for smaller pictures (--w, --h)"):
         made = run(
             loaded.config,
             device=compute.device,
@@ -92,8 +82,7 @@ def _sample(arguments: Sequence[str]) -> int:
         )
     for notice in made.notices:
         reporter.notice(notice)
-    count = len(made.pictures)
-    reporter.say(f"{count} {'picture' if count == 1 else 'pictures'}: {made.page}")
+    reporter.say(f"{plural(len(made.pictures), 'picture')}: {made.page}")
     return 0
 
 
@@ -216,9 +205,10 @@ def _tensorboard(arguments: Sequence[str]) -> int:
 def _config(arguments: Sequence[str]) -> int:
     loaded, own = _load(arguments, own=_own("config"))
     if "reference" in own:
+        from engine import registries
         from engine.config.reference import reference
 
-        _print(reference(_rows()))
+        _print(reference(registries.rows()))
         return 0
     from engine.config.report import report
 

@@ -20,6 +20,8 @@ from importlib import metadata
 from pathlib import Path
 from typing import Literal
 
+from engine.errors import plural
+
 OLDEST, NEWEST = (3, 10), (3, 14)  # the Pythons that requirements.txt has pins for
 FOLDERS = ("cache", "models", "output", "train_data")
 DISK_NEEDED = 2 << 30  # bytes: a base model's cached latents and a few saved LoRAs
@@ -104,7 +106,7 @@ def render(report: Report) -> str:
     lines = [f"{mark[it.state]}  {it.name.ljust(width)}  {it.value}" for it in report.findings]
     advice = [f"{it.name}: {it.hint}" for it in report.findings if it.hint and it.state != "ok"]
     problems = sum(it.state == "problem" for it in report.findings)
-    verdict = "all that training needs is here" if report.ok else f"{problems} problem{'s' if problems > 1 else ''} to mend"
+    verdict = "all that training needs is here" if report.ok else f"{plural(problems, 'problem')} to mend"
     return "\n".join([*lines, "", *(f"hint: {line}" for line in advice), verdict])
 
 

@@ -1,6 +1,19 @@
-"""The one exception a user may cause, and how it is shown."""
+"""The one exception a user may cause, and how it is shown; what its sentences are made with: numbers of things, names that are near."""
 
 from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Protocol, TypeVar
+
+
+class Row(Protocol):
+    """One row of a table that settings choose from. A row may also have `aliases`, a tuple of other names for it."""
+
+    @property
+    def name(self) -> str: ...
+
+
+AnyRow = TypeVar("AnyRow", bound=Row)
 
 
 class UserError(Exception):
@@ -40,3 +53,34 @@ def did_you_mean(word: str, known: list[str] | tuple[str, ...]) -> str:
     """
     close = nearest(word, known)
     return f"Did you mean `{close[0]}`?" if close else ""
+
+
+def names(row: Row) -> tuple[str, ...]:
+    """Everything a row is called, its own name first."""
+    return (row.name, *getattr(row, "aliases", ()))
+
+
+def row_named(rows: Sequence[AnyRow], name: str) -> AnyRow | None:
+    """The row of that name or alias, capitals aside; None where there is none."""
+    return next((row for row in rows if name.lower() in (known.lower() for known in names(row))), None)
+
+
+def find_row(rows: Sequence[AnyRow], name: str, kind: str, where: str) -> AnyRow:
+    """The row of that name or alias, capitals aside. Raises UserError, with the nearest name, where there is none.
+
+    `kind` says what the rows are; `where` is the setting that names one.
+    """
+    found = row_named(rows, name)
+    if found is None:
+        known = [known for row in rows for known in names(row)]
+        raise UserError(f"there is no {kind} `{name}`", did_you_mean(name, known) or f"choose one of {', '.join(known)}", where=where)
+    return found
+
+
+def plural(count: int, word: str) -> str:
+    """`1 step`, `2 steps`, `1,600 steps`.
+
+    >>> plural(1, "step"), plural(1600, "step")
+    ('1 step', '1,600 steps')
+    """
+    return f"{count:,} {word}{'' if count == 1 else 's'}"

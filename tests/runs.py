@@ -9,7 +9,7 @@ from rich.console import Console
 
 from engine.__main__ import _load
 from engine.config.schema import Config
-from engine.training.console import Reporter
+from engine.console import Reporter
 
 
 def config(folder: Path, *arguments: str) -> Config:

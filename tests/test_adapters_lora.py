@@ -119,7 +119,7 @@ def test_values_out_of_range_are_named(change: dict[str, Any], place: str) -> No
 
 
 def test_an_unknown_method_is_named() -> None:
-    with pytest.raises(UserError, match="no adapter method is called `networks.lroa`\nhint: Did you mean `networks.lora`"):
+    with pytest.raises(UserError, match="there is no adapter method `networks.lroa`\nhint: Did you mean `networks.lora`"):
         adapters.row("networks.lroa")
 
 

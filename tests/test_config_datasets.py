@@ -14,7 +14,8 @@ from engine.config.problems import ConfigError
 from engine.config.rows import Rows
 from engine.diffusion.samplers import SAMPLERS
 from engine.models import FAMILIES
-from engine.training.optimizers import OPTIMIZERS, SCHEDULES
+from engine.optimization.optimizers import OPTIMIZERS
+from engine.optimization.schedules import SCHEDULES
 
 ROWS = Rows(METHODS, OPTIMIZERS, SCHEDULES, SAMPLERS, FAMILIES)
 

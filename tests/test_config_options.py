@@ -10,11 +10,13 @@ from engine.config.keys import Key, dataset_keys, run_keys, sections, subset_key
 from engine.config.load import Loaded, load
 from engine.config.options import NETWORK_ARGS, NEVER, NO_EFFECT, NOT_YET, WORKS, Option
 from engine.config.problems import ConfigError, Origin
-from engine.config.rows import Rows, find
+from engine.config.rows import Rows
 from engine.config.sources import Entry, Flags
 from engine.diffusion.samplers import SAMPLERS
+from engine.errors import row_named
 from engine.models import FAMILIES
-from engine.training.optimizers import OPTIMIZERS, SCHEDULES
+from engine.optimization.optimizers import OPTIMIZERS
+from engine.optimization.schedules import SCHEDULES
 
 ROWS = Rows(METHODS, OPTIMIZERS, SCHEDULES, SAMPLERS, FAMILIES)
 NOTHING: tuple[object, ...] = (False, 0, 0.0, "", "0", "false", "None", [])
@@ -126,7 +128,7 @@ def test_old_names_stand_for_the_new() -> None:
 @pytest.mark.parametrize(("key", "value"), [(key, value) for key, values in options.VALUES_NOT_YET.items() for value in values.split()])
 def test_values_that_are_not_available_yet_are_named(key: str, value: str) -> None:
     registry = ROWS.of(run_keys()[key].meta.rows)
-    assert find(registry, value) is None, f"{value} is in the registry now; take it out of VALUES_NOT_YET"
+    assert row_named(registry, value) is None, f"{value} is in the registry now; take it out of VALUES_NOT_YET"
     known = ", ".join(row.name for row in registry) or ", ".join(map(str, run_keys()[key].meta.choices))
     advice = options.VALUES_ADVICE.get(key, {}).get(value.lower(), "")
     said = f"a.toml:1  {key}: `{value}` is not available yet; there is {known}"

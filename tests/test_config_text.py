@@ -17,7 +17,8 @@ from engine.config.rows import Rows
 from engine.config.sources import ConfigFile
 from engine.diffusion.samplers import SAMPLERS
 from engine.models import FAMILIES
-from engine.training.optimizers import OPTIMIZERS, SCHEDULES
+from engine.optimization.optimizers import OPTIMIZERS
+from engine.optimization.schedules import SCHEDULES
 
 if sys.version_info >= (3, 11):
     import tomllib

@@ -92,7 +92,7 @@ def test_a_zero_terminal_model_is_sampled_from_the_last_timestep(row: SamplerRow
 
 
 def test_what_does_not_exist_is_named() -> None:
-    with pytest.raises(UserError, match="no sampler is called `eulr_a`\nhint: Did you mean `euler_a`"):
+    with pytest.raises(UserError, match="there is no sampler `eulr_a`\nhint: Did you mean `euler_a`"):
         samplers.make("eulr_a")
     with pytest.raises(UserError, match="`euler_a` has no Karras variant\nhint: these have one: lms, euler, heun"):
         samplers.make("euler_a", karras=True)

@@ -8,6 +8,7 @@ import re
 import shutil
 from html import unescape
 from pathlib import Path
+from typing import Any
 from urllib.parse import unquote
 
 import numpy as np
@@ -26,6 +27,7 @@ from engine.generation.command import Request, run, sample
 from engine.generation.conditioning import encode
 from engine.generation.generate import Network, decode, generate
 from engine.generation.prompt import Shot, parse_line
+from engine.models.base import Base, open_base
 from engine.models.recognise import recognise
 
 CPU = torch.device("cpu")
@@ -54,6 +56,11 @@ def write_lora(base: Path, path: Path, parts: tuple[str, ...] = ("unet",), seed:
     factors = {name: torch.randn(value.shape, generator=source) * 0.3 for name, value in tensors.items() if not name.endswith("alpha")}
     tensorfile.write(path, {**tensors, **factors}, {"ss_steps": str(step), "ss_epoch": "3", "ss_network_module": "networks.lora"})
     return path
+
+
+def opened(model: Path, folder: Path, **said: Any) -> Base:
+    """A base model as a run of `sample` has it; `said` is what the settings say of it."""
+    return open_base(str(model), folder / "cache", **said)[0]
 
 
 def changed(model: Path, path: Path) -> Path:
@@ -90,7 +97,7 @@ def test_rows_for_the_base_model_and_each_file(bases: dict[str, Path], tmp_path:
         write_lora(bases[family], tmp_path / "unet.safetensors", ("unet",)),
     )
     said: list[str] = []
-    request = Request(bases[family], PROMPTS, tmp_path / "out", loras, cache_dir=tmp_path / "cache", clip_skip=2)
+    request = Request(opened(bases[family], tmp_path), PROMPTS, tmp_path / "out", loras, clip_skip=2)
     made = sample(request, said.append)
     assert [name for name, _ in rows(made.page)] == [
         f"{bases[family].stem}, base model, strength 0", "我的 lora, step 120", "unet, step 120",
@@ -113,15 +120,15 @@ def test_what_is_no_lora_for_this_model_is_named(bases: dict[str, Path], tmp_pat
     foreign, missing = write_lora(bases["sdxl"], tmp_path / "xl.safetensors", ("unet",)), tmp_path / "none.safetensors"
     for path, message in ((foreign, "no place here"), (bases["sdxl"], "not a LoRA file"), (missing, "no LoRA file of this name")):
         with pytest.raises(UserError, match=message) as caught:
-            sample(Request(bases["sd1"], PROMPTS, tmp_path / "out", (path,), cache_dir=tmp_path / "cache"), lambda text: None)
+            sample(Request(opened(bases["sd1"], tmp_path), PROMPTS, tmp_path / "out", (path,)), lambda text: None)
         assert caught.value.where == str(path)
 
 
 def test_another_vae_and_a_prompt_too_long(bases: dict[str, Path], tmp_path: Path) -> None:
     said: list[str] = []
     long = parse_line("x " * 230 + "--w 64 --h 64 --s 1 --d 1")
-    for name, vae in (("own", None), ("same", bases["sd1"])):
-        sample(Request(bases["sd1"], (long,), tmp_path / name, vae=vae, cache_dir=tmp_path / "cache"), said.append)
+    for name, vae in (("own", None), ("same", str(bases["sd1"]))):
+        sample(Request(opened(bases["sd1"], tmp_path, vae=vae), (long,), tmp_path / name), said.append)
     assert any("230 tokens" in text for text in said)
     own, same = (next((tmp_path / name / "compare").iterdir()) for name in ("own", "same"))
     assert np.array_equal(pixels(own), pixels(same))
@@ -145,7 +152,8 @@ def test_the_settings_of_a_run_make_pictures(bases: dict[str, Path], tmp_path: P
     said: list[str] = []
     made = run(config, device=CPU, dtype=torch.float32, loras=(), prompts=(), folder=None, say=said.append)
     assert made.page == tmp_path / "out" / "sample" / "compare.html"
-    assert said[0] == f"no LoRA is named; the pictures go to {tmp_path / 'out' / 'sample'}"
+    assert said[0].startswith("v_parameterization is set to True; by ")
+    assert said[1] == f"no LoRA is named; the pictures go to {tmp_path / 'out' / 'sample'}"
     settings = png.parse(png.read(made.pictures[0]) or "").settings
     assert (settings["Size"], settings["Sampler"]) == ("128x64", "Euler")
     made = run(
@@ -165,7 +173,7 @@ def told_hashes(request: Request) -> tuple[str, str]:
     """What a picture's text must say of its LoRA and its base model."""
     raw = request.loras[0].read_bytes()
     content = hashlib.sha256(raw[8 + int.from_bytes(raw[:8], "little") :]).hexdigest()[:12]
-    return f"{request.loras[0].stem}: {content}", hashlib.sha256(request.model.read_bytes()).hexdigest()[:10]
+    return f"{request.loras[0].stem}: {content}", hashlib.sha256(request.base.path.read_bytes()).hexdigest()[:10]
 
 
 def replaces_nothing(first: Request, changes: list[dict[str, object]], folder: Path) -> None:
@@ -190,15 +198,15 @@ def different(bases: dict[str, Path], folder: Path) -> tuple[Request, dict[str, 
     """A request, and each single change to it that makes another picture of the same seed and the same names."""
     lora = write_lora(bases["sd1"], folder / "a" / "x.safetensors")
     other = changed(bases["sd1"], folder / "other" / bases["sd1"].name)
-    request = Request(bases["sd1"], (parse_line(LINE),), folder / "out", (lora,), cache_dir=folder / "cache")
+    request = Request(opened(bases["sd1"], folder), (parse_line(LINE),), folder / "out", (lora,))
     return request, {
         "another prompt": {"prompts": (parse_line(LINE.replace("cat", "dog")),)},
         "another LoRA of the name": {"loras": (write_lora(bases["sd1"], folder / "b" / "x.safetensors", seed=2),)},
-        "another base of the name": {"model": other},
+        "another base of the name": {"base": opened(other, folder)},
         "clip_skip": {"clip_skip": 2},
-        "vae": {"vae": other},
-        "prediction": {"prediction": "v_prediction"},
-        "zero_terminal_snr": {"zero_terminal_snr": True},
+        "vae": {"base": opened(bases["sd1"], folder, vae=str(other))},
+        "prediction": {"base": opened(bases["sd1"], folder, v_parameterization=True)},
+        "zero_terminal_snr": {"base": opened(bases["sd1"], folder, zero_terminal_snr=True)},
         "number format": {"dtype": torch.bfloat16},
         **{before: {"prompts": (parse_line(LINE.replace(before, after)),)} for before, after in CHANGES},
     }
@@ -217,7 +225,7 @@ def test_no_picture_is_replaced_whatever_is_changed(bases: dict[str, Path], tmp_
 
 
 def test_the_same_call_again_is_a_page_more_with_the_same_pictures(bases: dict[str, Path], tmp_path: Path) -> None:
-    request = Request(bases["sd1"], (parse_line(LINE),), tmp_path / "out", cache_dir=tmp_path / "cache")
+    request = Request(opened(bases["sd1"], tmp_path), (parse_line(LINE),), tmp_path / "out")
     first = sample(request, lambda text: None)
     before = content(tmp_path / "out")
     again = sample(request, lambda text: None)
@@ -232,7 +240,7 @@ def test_pictures_lie_beside_the_lora_and_the_runs_own_stay(bases: dict[str, Pat
     for name in ("samples.html", "samples.json", "samples/x_000120_00_7.png", "samples/x_base_00_7.png"):
         (run_folder / name).write_text("the run's own", encoding="utf-8")
     before = content(run_folder)
-    request = Request(bases["sd1"], (parse_line(LINE),), None, (lora,), fallback=tmp_path / "elsewhere", cache_dir=tmp_path / "cache")
+    request = Request(opened(bases["sd1"], tmp_path), (parse_line(LINE),), None, (lora,), fallback=tmp_path / "elsewhere")
     said: list[str] = []
     made = sample(request, said.append)
     now = content(run_folder)
@@ -250,7 +258,7 @@ def test_pictures_lie_beside_the_lora_and_the_runs_own_stay(bases: dict[str, Pat
 def test_a_folder_that_refuses_is_told_and_another_taken(bases: dict[str, Path], tmp_path: Path) -> None:
     lora = write_lora(bases["sd1"], tmp_path / "run" / "x.safetensors")
     (tmp_path / "run" / "compare").write_text("a file in the way", encoding="utf-8")
-    request = Request(bases["sd1"], (parse_line(LINE),), None, (lora,), fallback=tmp_path / "elsewhere", cache_dir=tmp_path / "cache")
+    request = Request(opened(bases["sd1"], tmp_path), (parse_line(LINE),), None, (lora,), fallback=tmp_path / "elsewhere")
     said: list[str] = []
     made = sample(request, said.append)
     assert made.page == tmp_path / "elsewhere" / "compare.html"
@@ -267,7 +275,7 @@ def test_files_of_one_name_are_two_rows_in_the_order_named(bases: dict[str, Path
     early = write_lora(bases["sd1"], tmp_path / "a" / "x.safetensors", seed=2, step=10)
     twice = tmp_path / "b" / ".." / "b" / "x.safetensors"
     prompt = parse_line(LINE)
-    request = Request(bases["sd1"], (prompt, prompt), tmp_path / "out", (late, early, twice), cache_dir=tmp_path / "cache")
+    request = Request(opened(bases["sd1"], tmp_path), (prompt, prompt), tmp_path / "out", (late, early, twice))
     said: list[str] = []
     made = sample(request, said.append)
     shown = rows(made.page)
@@ -286,7 +294,7 @@ def test_rows_made_before_a_stop_are_kept(bases: dict[str, Path], tmp_path: Path
         if seen == 3:  # in the second row
             raise KeyboardInterrupt
 
-    request = Request(bases["sd1"], (parse_line(LINE),), tmp_path / "out", (lora,), cache_dir=tmp_path / "cache")
+    request = Request(opened(bases["sd1"], tmp_path), (parse_line(LINE),), tmp_path / "out", (lora,))
     with pytest.raises(KeyboardInterrupt):
         sample(request, lambda text: None, stop)
     ((name, (picture,)),) = rows(tmp_path / "out" / "compare.html")

@@ -16,13 +16,16 @@ import pytest
 ENGINE = Path(__file__).resolve().parent.parent / "engine"
 
 LEVELS: tuple[frozenset[str], ...] = (
-    frozenset({"errors", "files", "seeds", "doctor", "environment", "awake", "fetch", "downloads", "locks", "tensorfile"}),
-    frozenset({"config", "data", "models", "adapters", "diffusion"}),
-    frozenset({"generation", "tools"}),
+    frozenset(
+        {"errors", "files", "doctor", "environment", "awake", "locks", "pickled", "fetch", "downloads"}
+        | {"tensorfile", "seeds", "device", "allocation", "console"}
+    ),
+    frozenset({"config", "data", "models", "adapters", "diffusion", "optimization"}),
+    frozenset({"generation", "tools", "registries"}),
     frozenset({"training"}),
     frozenset({"__main__"}),
 )
-STANDARD_LIBRARY_ONLY = frozenset({"errors", "files", "doctor", "environment", "awake", "locks"})
+STANDARD_LIBRARY_ONLY = frozenset({"errors", "files", "doctor", "environment", "awake", "locks", "pickled"})
 RUNNERS = frozenset({"run_module", "run_path", "spec_from_file_location", "resolve_name"})
 LEVEL = {room: number for number, rooms in enumerate(LEVELS) for room in rooms}
 

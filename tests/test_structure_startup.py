@@ -25,7 +25,7 @@ PURE = (
     "engine.adapters",
     "engine.diffusion.samplers",
     "engine.generation.prompt",
-    "engine.training.optimizers",
+    "engine.optimization.optimizers",
     "engine.tools.check",
     "engine.tools.inspect",
 )

@@ -16,14 +16,15 @@ from runs import config, quiet
 
 from engine import models
 from engine.data.order import Order
+from engine.device import Compute
+from engine.models.base import Base
 from engine.models.family import Checkpoint
+from engine.optimization.optimizers import find_optimizer
 from engine.tools.pictures import read_pictures
 from engine.training import facts as gathered
 from engine.training import session
-from engine.training.base import Base
-from engine.training.device import Compute
 from engine.training.metadata import Facts, Folder
-from engine.training.optim import Optimization, find_optimizer
+from engine.training.optim import Optimization
 from engine.training.plan import make_plan
 from engine.training.run import Run
 

@@ -7,10 +7,11 @@ import torch
 from torch import Tensor
 from training_fakes import FixedMethod
 
+from engine.optimization.schedules import find_schedule
 from engine.training import loop
 from engine.training.loop import Interrupted, Update
 from engine.training.metrics import Sums
-from engine.training.optim import Optimization, RateGroup, RateRule, find_schedule
+from engine.training.optim import Optimization, RateGroup, RateRule
 
 UPDATES = [Update(1, 1, (3, 1), 0, False), Update(2, 1, (2,), 2, True), Update(3, 2, (1, 1, 2), 3, True)]
 

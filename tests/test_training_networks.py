@@ -15,11 +15,11 @@ from training_fakes import FixedMethod, groups_of
 from engine import adapters, models, tensorfile
 from engine.adapters import LoraArgs
 from engine.config.schema import Config, NetworkConfig, OptimizerConfig, TrainingConfig
+from engine.device import Compute
 from engine.errors import UserError
+from engine.models.base import Base
 from engine.models.family import Site
 from engine.training import networks
-from engine.training.base import Base
-from engine.training.device import Compute
 from engine.training.networks import assemble, rate_groups, rate_of, require_fitting, trained_parts
 
 CPU = Compute(torch.device("cpu"), "bf16", "the CPU", 0, 1)

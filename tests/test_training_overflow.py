@@ -13,9 +13,9 @@ import torch
 from runs import config, quiet
 
 from engine import tensorfile
+from engine.device import Compute
 from engine.errors import UserError
 from engine.training import train as training
-from engine.training.device import Compute
 from engine.training.optim import Optimization
 from engine.training.session import Result
 

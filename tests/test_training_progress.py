@@ -10,7 +10,7 @@ import pytest
 import torch
 from rich.console import Console
 
-from engine.training.console import Meter, Reporter
+from engine.console import Meter, Reporter
 from engine.training.loop import Update
 from engine.training.metrics import Sums
 from engine.training.optim import Skips

@@ -12,11 +12,13 @@ from runs import config, quiet
 
 from benchmarks.counts import Count
 from engine.data.batches import Batch
+from engine.optimization.optimizers import find_optimizer
+from engine.optimization.schedules import find_schedule
 from engine.training import loop
 from engine.training import train as training
 from engine.training.metrics import Sums
 from engine.training.networks import rate_groups
-from engine.training.optim import Optimization, RateRule, find_optimizer, find_schedule, make_optimizer
+from engine.training.optim import Optimization, RateRule, make_optimizer
 from engine.training.train import Loaded
 
 Pictures = Callable[..., list[Path]]

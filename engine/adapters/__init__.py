@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-from engine.errors import UserError, did_you_mean
+from engine.errors import find_row
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -55,12 +55,7 @@ METHODS: tuple[MethodRow, ...] = (
 
 def row(name: str) -> MethodRow:
     """The row that `network_module` names. Raises UserError for a name no row carries."""
-    for candidate in METHODS:
-        if name == candidate.name or name in candidate.aliases:
-            return candidate
-    known = [word for candidate in METHODS for word in (candidate.name, *candidate.aliases)]
-    hint = did_you_mean(name, known) or "known: " + ", ".join(known)
-    raise UserError(f"no adapter method is called `{name}`", hint, where="network_module")
+    return find_row(METHODS, name, "adapter method", "network_module")
 
 
 def make(

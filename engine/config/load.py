@@ -10,12 +10,12 @@ from typing import Any
 from engine.config import args, datasets, options, rules, sources, values
 from engine.config.keys import Key, run_keys, sections
 from engine.config.problems import DEFAULT, ConfigError, Findings, Origin
-from engine.config.rows import OptionRow, Rows, find
+from engine.config.rows import OptionRow, Rows
 from engine.config.schema import Config
 from engine.config.schema_data import DatasetConfig
 from engine.config.sources import DatasetTree, Entry, Source
 from engine.config.values import BadValue
-from engine.errors import did_you_mean
+from engine.errors import did_you_mean, row_named
 
 
 @dataclass(frozen=True)
@@ -122,7 +122,7 @@ def _value(key: Key, raw: object, rows: Rows) -> object:
     word = str(raw).lower()
     if word in options.VALUES_NEVER.get(key.name, {}):
         raise BadValue(f"`{raw}` is not supported; {options.VALUES_NEVER[key.name][word]}")
-    if find(registry, word) is None and word in options.VALUES_NOT_YET.get(key.name, "").lower().split():
+    if row_named(registry, word) is None and word in options.VALUES_NOT_YET.get(key.name, "").lower().split():
         known = ", ".join(row.name for row in registry) or ", ".join(str(choice) for choice in key.meta.choices)
         advice = options.VALUES_ADVICE.get(key.name, {}).get(word, "")
         raise BadValue(f"`{raw}` is not available yet; there is {known}" + (f". {advice}" if advice else ""))
@@ -137,7 +137,7 @@ def _arguments(
     if not isinstance(given, dict) or owner in findings.broken:
         return
     name = str(found.get(owner, run_keys()[owner].default))
-    row = find(registry, name)
+    row = row_named(registry, name)
     if row is not None:
         found[key] = args.check(key, given, row, origins[key], findings)
 
@@ -151,7 +151,7 @@ def _config(found: Mapping[str, object], rows: Rows) -> Config:
             if key.name in found:
                 chosen[key.name] = found[key.name]
             elif key.meta.rows and key.default is not None:
-                row = find(rows.of(key.meta.rows), str(key.default))
+                row = row_named(rows.of(key.meta.rows), str(key.default))
                 chosen[key.name] = row.name if row else key.default
         built[section.name] = section.type(**chosen)
     return Config(**built)

@@ -10,8 +10,9 @@ from engine.config import options
 from engine.config.field import SAME
 from engine.config.keys import Key, dataset_keys, run_keys, sections, subset_keys
 from engine.config.report import literal, shown
-from engine.config.rows import OptionRow, Rows, names
+from engine.config.rows import OptionRow, Rows
 from engine.config.variables import VARIABLES, Variable
+from engine.errors import names
 
 _SENTENCE = {state: state[:1].upper() + state[1:] for state in (options.WORKS, options.NO_EFFECT, options.NOT_YET, options.NEVER)}
 _WIDTH = 120  # characters of a line of comment

@@ -4,26 +4,23 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Protocol, TypeVar
+from typing import Protocol
+
+from engine.errors import Row
 
 
-class Row(Protocol):
-    """One row of a registry. A row may also have `aliases`, a tuple of other names for it."""
+class HelpRow(Row, Protocol):
+    """A row with one line of help."""
 
-    @property
-    def name(self) -> str: ...
     @property
     def help(self) -> str: ...
 
 
-class OptionRow(Row, Protocol):
+class OptionRow(HelpRow, Protocol):
     """A row with options: a dataclass type whose fields are their names, types and defaults."""
 
     @property
     def options(self) -> type: ...
-
-
-AnyRow = TypeVar("AnyRow", bound=Row)
 
 
 @dataclass(frozen=True)
@@ -32,13 +29,13 @@ class Rows:
 
     methods: Sequence[OptionRow]
     optimizers: Sequence[OptionRow]
-    schedulers: Sequence[Row]
-    samplers: Sequence[Row]
-    families: Sequence[Row]
+    schedulers: Sequence[HelpRow]
+    samplers: Sequence[HelpRow]
+    families: Sequence[HelpRow]
 
-    def of(self, registry: str) -> Sequence[Row]:
+    def of(self, registry: str) -> Sequence[HelpRow]:
         """The registry that `Meta.rows` names; empty for no name."""
-        tables: dict[str, Sequence[Row]] = {
+        tables: dict[str, Sequence[HelpRow]] = {
             "": (),
             "methods": self.methods,
             "optimizers": self.optimizers,
@@ -48,15 +45,3 @@ class Rows:
         }
         return tables[registry]
 
-
-def names(row: Row) -> tuple[str, ...]:
-    """Everything a row is called, its own name first."""
-    return (row.name, *getattr(row, "aliases", ()))
-
-
-def find(rows: Sequence[AnyRow], name: str) -> AnyRow | None:
-    """The row of that name or alias, capitals aside; None where there is none."""
-    for row in rows:
-        if name.lower() in (known.lower() for known in names(row)):
-            return row
-    return None

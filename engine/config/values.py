@@ -7,8 +7,8 @@ import re
 from collections.abc import Mapping, Sequence
 
 from engine.config.keys import Key
-from engine.config.rows import Row, find, names
-from engine.errors import did_you_mean
+from engine.config.rows import HelpRow
+from engine.errors import did_you_mean, names, row_named
 
 NO_VALUE = ()  # what an option of the command line without a value gives
 
@@ -17,7 +17,7 @@ class BadValue(ValueError):
     """A value that does not fit its key; the text says why, in one line."""
 
 
-def read(key: Key, raw: object, rows: Sequence[Row] = ()) -> object:
+def read(key: Key, raw: object, rows: Sequence[HelpRow] = ()) -> object:
     """The value of `key` that `raw` means. `rows` is the registry that `key.meta.rows` names.
 
     Numbers and truth values may be given as text. An empty text means None where None is a value.
@@ -134,8 +134,8 @@ def _choice(value: bool | float | str, choices: tuple[str | int, ...]) -> str | 
     raise BadValue(f"`{show(value)}` is not {only}" + (f". {guess}" if guess else ""))
 
 
-def _row_name(name: str, rows: Sequence[Row]) -> str:
-    row = find(rows, name)
+def _row_name(name: str, rows: Sequence[HelpRow]) -> str:
+    row = row_named(rows, name)
     if row is not None:
         return row.name
     known = [known for row in rows for known in names(row)]

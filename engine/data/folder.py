@@ -13,7 +13,7 @@ from typing import Literal
 
 from engine.data.buckets import BucketOptions, Placement, Size
 from engine.data.captions import CaptionOptions
-from engine.errors import UserError, did_you_mean
+from engine.errors import UserError, did_you_mean, plural
 
 PICTURES = (".png", ".jpg", ".jpeg", ".webp", ".bmp")
 _SOMETIMES = (".avif", ".jxl")  # where Pillow, or a plug-in of it, can
@@ -222,7 +222,7 @@ def _concepts(root: Path, key: str, is_reg: bool, repeats: int, options: SubsetO
             subsets.append(Subset(folder, parsed[0], parsed[1], is_reg, options))
     if subsets:
         if top.pictures:
-            notes.append(f"{root}: {_pictures(len(top.pictures))} beside the concept folders not used; move them into one of them")
+            notes.append(f"{root}: {plural(len(top.pictures), 'picture')} beside the concept folders not used; move them into one of them")
         notes.extend(_skipped(folder) for folder in nameless)
         return subsets
     if not top.pictures:
@@ -232,8 +232,8 @@ def _concepts(root: Path, key: str, is_reg: bool, repeats: int, options: SubsetO
     if parsed is not None and parsed[0] >= 1:
         notes.append(f"{key} is a concept folder itself: {parsed[0]} repeats, text `{parsed[1]}`")
         return [Subset(root, parsed[0], parsed[1], is_reg, options)]
-    times = f"{repeats} repeat{'s' if repeats > 1 else ''} (dataset_repeats)"
-    notes.append(f"{key} is a flat folder, with no <repeats>_<text> folders inside: {_pictures(len(top.pictures))}, {times}")
+    times = f"{plural(repeats, 'repeat')} (dataset_repeats)"
+    notes.append(f"{key} is a flat folder, with no <repeats>_<text> folders inside: {plural(len(top.pictures), 'picture')}, {times}")
     return [Subset(root, repeats, "", is_reg, options)]
 
 
@@ -248,7 +248,7 @@ def _nothing_found(root: Path, key: str, top: Listing, nameless: Iterable[Path])
     for folder, count in filled:
         if count:
             return UserError(
-                f"no pictures found for {key}; the folder `{folder.name}` in it has {_pictures(count)}, "
+                f"no pictures found for {key}; the folder `{folder.name}` in it has {plural(count, 'picture')}, "
                 "but its name does not start with a number",
                 f"rename it so that it says how often each picture is used in an epoch: `10_{folder.name}`",
                 where=str(root),
@@ -273,15 +273,11 @@ def _nothing_found(root: Path, key: str, top: Listing, nameless: Iterable[Path])
 
 def _skipped(folder: Path) -> str:
     """The note about a folder whose name has no number."""
-    count = len(list_folder(folder).pictures)
-    return f"{folder}: skipped ({_pictures(count)}), because its name does not start with <repeats>_; `10_{folder.name}` would be used"
+    pictures = plural(len(list_folder(folder).pictures), "picture")
+    return f"{folder}: skipped ({pictures}), because its name does not start with <repeats>_; `10_{folder.name}` would be used"
 
 
 def _real_name(folder: Path) -> str:
     """The folder's name, also for `.` and paths that end in `..`."""
     return folder.resolve().name
 
-
-def _pictures(count: int) -> str:
-    """`1 picture`, `2 pictures`."""
-    return f"{count} picture{'' if count == 1 else 's'}"

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, Protocol
 
-from engine.errors import UserError, did_you_mean
+from engine.errors import UserError, find_row
 
 if TYPE_CHECKING:
     import torch
@@ -76,11 +76,7 @@ SAMPLERS: tuple[SamplerRow, ...] = (
 
 def row(name: str) -> SamplerRow:
     """The sampler of this name or alias. Raises UserError for any other."""
-    for candidate in SAMPLERS:
-        if name == candidate.name or name in candidate.aliases:
-            return candidate
-    known = [word for candidate in SAMPLERS for word in (candidate.name, *candidate.aliases)]
-    raise UserError(f"no sampler is called `{name}`", did_you_mean(name, known) or "known: " + ", ".join(known), where="sample_sampler")
+    return find_row(SAMPLERS, name, "sampler", "sample_sampler")
 
 
 def make(name: str, prediction: str = "epsilon", karras: bool = False, zero_terminal_snr: bool = False) -> Scheduler:

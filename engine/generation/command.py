@@ -13,7 +13,7 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
-from engine import adapters, files, models, tensorfile
+from engine import adapters, files, tensorfile
 from engine.adapters import lorafile
 from engine.adapters.base import Method
 from engine.config.schema import Config
@@ -25,9 +25,8 @@ from engine.generation.page import Row
 from engine.generation.png import Origin
 from engine.generation.prompt import Prompt, Shot, parse_line
 from engine.generation.samples import Made, Painted, Painter, PictureProgress, plan, sampler_names
-from engine.models.family import Checkpoint, Cond, Family, Prediction
-from engine.models.recognise import recognise
-from engine.models.vae import load_vae
+from engine.models.base import Base, open_base
+from engine.models.family import Cond, Family
 
 Say = Callable[[str], None]
 
@@ -36,15 +35,12 @@ Say = Callable[[str], None]
 class Request:
     """What is to be made, and with what. None is what the model's file and family say."""
 
-    model: Path
+    base: Base
     prompts: tuple[Prompt, ...]
     folder: Path | None = None  # gets page and pictures; None: the first LoRA's folder
     loras: tuple[Path, ...] = ()  # a row of pictures for each
-    base: bool = True  # also a row without any
-    vae: Path | None = None
+    base_row: bool = True  # also a row without any
     clip_skip: int | None = None
-    prediction: Prediction | None = None
-    zero_terminal_snr: bool | None = None
     size: tuple[int, int] | None = None  # width, height
     sampler: str = "euler_a"
     karras: bool = False
@@ -52,7 +48,6 @@ class Request:
     device: torch.device = torch.device("cpu")
     dtype: torch.dtype = torch.float32
     no_half_vae: bool = False
-    cache_dir: Path = Path("cache")  # where file hashes are remembered
     fallback: Path = Path("output") / "sample"  # gets them without a LoRA, or where its folder cannot be written
 
 
@@ -94,18 +89,22 @@ def run(
         read = promptfile.read(Path(wanted.sample_prompts), names)
     if not read:
         raise UserError("no prompt is given", 'add --prompt "a cat --d 42", or --sample_prompts with a text file', where="--prompt")
-    prediction: Prediction | None = None
-    if model.v_parameterization is not None:
-        prediction = "v_prediction" if model.v_parameterization else "epsilon"
+    base, notices = open_base(
+        model.pretrained_model_name_or_path,
+        Path(config.data.cache_dir),
+        family=model.family,
+        vae=model.vae,
+        v_parameterization=model.v_parameterization,
+        zero_terminal_snr=model.zero_terminal_snr,
+    )
+    for notice in notices:
+        say(notice)
     request = Request(
-        model=Path(model.pretrained_model_name_or_path),
+        base=base,
         prompts=read,
         folder=Path(folder) if folder else None,
         loras=tuple(Path(lora) for lora in loras),
-        vae=Path(model.vae) if model.vae else None,
         clip_skip=model.clip_skip,
-        prediction=prediction,
-        zero_terminal_snr=model.zero_terminal_snr,
         size=config.data.resolution,
         sampler=wanted.sample_sampler,
         karras=wanted.sample_karras,
@@ -113,7 +112,6 @@ def run(
         device=device,
         dtype=dtype,
         no_half_vae=model.no_half_vae,
-        cache_dir=Path(config.data.cache_dir),
         fallback=Path(config.save.output_dir) / "sample",
     )
     return sample(request, say, progress)
@@ -124,32 +122,26 @@ def sample(request: Request, say: Say, progress: PictureProgress | None = None) 
 
     Raises UserError for files that are not what they should be, and a LoRA that has no place in this model.
     """
-    checkpoint = recognise(request.model)
-    family = models.get(checkpoint.family)
-    side = checkpoint.resolution or family.resolution
+    base = request.base
+    family = base.family
+    side = base.checkpoint.resolution or family.resolution
     planned = plan(request.prompts, size=request.size or (side, side), sampler=request.sampler, karras=request.karras, seed=request.seed)
     shots = tuple(dict.fromkeys(planned))
     paths, again = compare.distinct(request.loras)
     repeated = (f"{path}: this file was named before; it gets one row" for path in again)
-    for notice in (*checkpoint.notes, *filter(None, map(overlong, shots)), *repeated):
+    for notice in (*filter(None, map(overlong, shots)), *repeated):
         say(notice)
     loras = [_read(path, label) for path, label in zip(paths, compare.labels(paths), strict=True)]
-    rows: list[_Lora | None] = [*([None] if request.base or not loras else []), *loras]
+    rows: list[_Lora | None] = [*([None] if request.base_row or not loras else []), *loras]
     folder, told = compare.place(request.folder, paths[0] if paths else None, request.fallback)
     if told:
         say(told)
     say("encoding the prompts")
-    conditions = _encode(request, checkpoint, family, shots, rows)
+    conditions = _encode(request, shots, rows)
     say("loading the U-Net")
-    unet = family.load(checkpoint, "unet", request.dtype, request.device)
-    vae = _load_vae(request, checkpoint, family)
-    network = Network(
-        family,
-        unet,
-        request.device,
-        request.prediction or checkpoint.prediction,
-        checkpoint.zero_terminal_snr if request.zero_terminal_snr is None else request.zero_terminal_snr,
-    )
+    unet = base.load("unet", request.dtype, request.device)
+    vae = base.load("vae", family.vae_dtype(request.dtype, request.no_half_vae), "cpu")  # it waits in host memory
+    network = Network(family, unet, request.device, base.prediction, base.zero_terminal_snr)
     sheet = compare.Page(folder, shots)
     made: list[Made] = []
     for lora, conds in zip(rows, conditions, strict=True):
@@ -162,7 +154,7 @@ def sample(request: Request, say: Say, progress: PictureProgress | None = None) 
             methods=[method] if method else [],
             progress=progress,
         )
-        made.append(_written(sheet, request.model.stem, lora, painter.paint(base=lora is None), _origin(request, family, lora)))
+        made.append(_written(sheet, base.path.stem, lora, painter.paint(base=lora is None), _origin(request, lora)))
         if method:
             method.detach()
     pictures = tuple(picture for row in made for picture in row.pictures)
@@ -215,11 +207,10 @@ def _attach(tensors: Mapping[str, Tensor], family: Family, networks: Mapping[str
     return method
 
 
-def _encode(
-    request: Request, checkpoint: Checkpoint, family: Family, shots: Sequence[Shot], rows: Sequence[_Lora | None]
-) -> list[dict[Shot, Cond]]:
+def _encode(request: Request, shots: Sequence[Shot], rows: Sequence[_Lora | None]) -> list[dict[Shot, Cond]]:
     """The conditioning of every picture of every row, in host memory; the encoders are gone afterwards."""
-    encoders = {part: family.load(checkpoint, part, request.dtype, request.device) for part in family.text_parts}
+    family = request.base.family
+    encoders = {part: request.base.load(part, request.dtype, request.device) for part in family.text_parts}
     found = []
     for lora in rows:
         method = _attach(lora.text, family, encoders, lora.path) if lora else None
@@ -235,20 +226,11 @@ def _encode(
     return found
 
 
-def _load_vae(request: Request, checkpoint: Checkpoint, family: Family) -> nn.Module:
-    """The VAE in host memory, in the number format it bears."""
-    dtype = family.vae_dtype(request.dtype, request.no_half_vae)
-    if request.vae is not None:
-        return load_vae(request.vae, family.name, dtype, "cpu")
-    return family.load(checkpoint, "vae", dtype, "cpu")
-
-
-def _origin(request: Request, family: Family, lora: _Lora | None) -> Origin:
+def _origin(request: Request, lora: _Lora | None) -> Origin:
     """What the pictures' files say they were made with."""
-    origin = Origin(model=request.model.stem, clip_skip=request.clip_skip if family.uses_clip_skip else None)
-    if request.model.is_file():
-        digest = files.once(lambda: files.sha256(request.model), request.cache_dir / "hashes" / "file.json", request.model)
-        origin = dataclasses.replace(origin, model_hash=digest[:10])
+    base = request.base
+    clip_skip = request.clip_skip if base.family.uses_clip_skip else None
+    origin = Origin(model=base.path.stem, model_hash=base.file_hash()[:10] or None, clip_skip=clip_skip)
     if lora:
         content = files.sha256(lora.path, files.read_header(lora.path).data_start)  # what `sshs_model_hash` is the hash of
         made_with = ((lora.path.stem, content[:12]),)

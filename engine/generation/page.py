@@ -15,7 +15,7 @@ from string import Template
 from urllib.parse import quote
 
 from engine import files
-from engine.errors import UserError
+from engine.errors import UserError, plural
 from engine.generation.prompt import Shot
 
 PAGE, RECORD = "samples.html", "samples.json"
@@ -101,20 +101,16 @@ def render(record: Record, kind: Kind = STEPS) -> str:
     """The page as HTML. Everything from outside is escaped; picture files are named relatively, as URLs."""
     template = Template(Path(__file__).with_name("page.html").read_text(encoding="utf-8"))
     bases = sum(row.base for row in record.rows)
-    shown = [_count(len(record.rows) - bases, kind.row)] if len(record.rows) > bases or not bases else []
+    shown = [plural(len(record.rows) - bases, kind.row)] if len(record.rows) > bases or not bases else []
     shown += ["the base model"] if bases else []
     return template.substitute(
         title=html.escape(record.title),
-        summary=f"{_count(len(record.columns), 'prompt')} × {' + '.join(shown)}",
+        summary=f"{plural(len(record.columns), 'prompt')} × {' + '.join(shown)}",
         kind=kind.row,
         chinese=kind.chinese,
         columns="".join(_column(number, shot) for number, shot in enumerate(record.columns)),
         rows="\n".join(_row(number, row, record.columns) for number, row in enumerate(record.rows)),
     )
-
-
-def _count(number: int, word: str) -> str:
-    return f"{number} {word}" if number == 1 else f"{number} {word}s"
 
 
 def _column(number: int, shot: Shot) -> str:

@@ -10,7 +10,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from engine.errors import UserError, did_you_mean
+from engine.errors import find_row
 
 if TYPE_CHECKING:
     from engine.models.family import Checkpoint, Family
@@ -54,13 +54,7 @@ FAMILIES: tuple[FamilyRow, ...] = (
 
 def row(name: str) -> FamilyRow:
     """The registry's row of that name. Raises UserError for an unknown one."""
-    for entry in FAMILIES:
-        if entry.name == name:
-            return entry
-    names = [entry.name for entry in FAMILIES]
-    raise UserError(
-        f"there is no model family `{name}`", did_you_mean(name, names) or f"the families are {', '.join(names)}", where="family"
-    )
+    return find_row(FAMILIES, name, "model family", "family")
 
 
 def row_of(checkpoint: Checkpoint) -> FamilyRow:

@@ -12,7 +12,7 @@ from pathlib import Path
 
 from engine import files
 from engine.errors import UserError
-from engine.models import pickled
+from engine import pickled
 from engine.models.specs import Json
 
 _FILE_STEMS = ("diffusion_pytorch_model", "model", "pytorch_model")  # diffusers networks; transformers networks; both, older

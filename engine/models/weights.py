@@ -14,8 +14,9 @@ import torch
 from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
+from engine import pickled
 from engine.errors import UserError
-from engine.models import keymap, pickled
+from engine.models import keymap
 from engine.models.keymap import Kind, Move
 from engine.models.layouts import PartSource
 from engine.models.sources import Entry, Source, open_file, open_folder

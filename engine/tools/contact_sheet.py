@@ -14,7 +14,8 @@ from pathlib import Path
 from engine import files
 from engine.data.folder import Scan
 from engine.data.index import Index
-from engine.tools.dataset_report import PictureReport, Report, bucket_name, captions_from, folder_name, length, plural, tokens
+from engine.errors import plural
+from engine.tools.dataset_report import PictureReport, Report, bucket_name, captions_from, folder_name, length, tokens
 
 _STYLE = """
 :root { color-scheme: light dark; --back:#f5f5f2; --card:#fff; --text:#1d1d1b; --soft:#6b6b66; --line:#dfdfd9; --stage:#eeeeea;

@@ -11,6 +11,7 @@ from engine.data.captions import fixed_text, varies
 from engine.data.folder import CaptionSource, Item, Scan, Subset
 from engine.data.order import Order, epoch_order, uses
 from engine.data.scan import trigger_words
+from engine.errors import plural
 
 CountTokens = Callable[[list[str]], list[int]]
 RemarkKind = Literal["small", "cut", "copy", "long"]
@@ -227,15 +228,6 @@ def length(report: Report) -> str:
         f"One epoch: {plural(report.samples_per_epoch, 'sample')} in {plural(report.steps_per_epoch, 'step')} (batch size {batch}). "
         f"The run: {plural(report.steps, 'step')}, {plural(report.epochs, 'epoch')}."
     )
-
-
-def plural(count: int, word: str) -> str:
-    """`1 step`, `2 steps`, `1,600 steps`.
-
-    >>> plural(1, "step"), plural(1600, "step")
-    ('1 step', '1,600 steps')
-    """
-    return f"{count:,} {word}{'' if count == 1 else 's'}"
 
 
 def tokens(report: Report) -> str:

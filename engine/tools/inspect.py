@@ -11,7 +11,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 
 from engine import files
-from engine.errors import UserError
+from engine.errors import UserError, plural
 from engine.models import blueprint
 from engine.models.family import Checkpoint
 from engine.models.layouts import LAYOUTS, SD1, SDXL
@@ -124,7 +124,7 @@ def _adapter(source: Source) -> Iterator[str]:
         number = counts.total()
         shown = [counts, *([alphas[part]] if values else [])] if has_rank else []
         told = ", ".join(f"{what} ({times})" for counter in shown for what, times in counter.items())
-        yield _line(part, f"{number:,} module{'s' if number > 1 else ''}{': ' if told else ''}{told}")
+        yield _line(part, f"{plural(number, 'module')}{': ' if told else ''}{told}")
     for label, keys in _ADAPTER_KEYS:
         value = next((source.metadata[key] for key in keys if source.metadata.get(key) not in (None, "", "None")), "")
         if label == "dim, alpha" and value:

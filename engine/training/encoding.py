@@ -11,17 +11,17 @@ import torch
 from torch import Tensor, nn
 
 from engine.config.schema import Config
+from engine.console import Reporter
 from engine.data.batches import Condition, Tokenize
 from engine.data.cache import CacheReport, LatentCache, TextCache
 from engine.data.folder import Scan
 from engine.data.images import Changed
 from engine.data.index import Index
 from engine.data.order import run_captions
+from engine.device import Compute
 from engine.errors import UserError
+from engine.models.base import Base
 from engine.models.vae import encode_images
-from engine.training.base import Base
-from engine.training.console import Reporter
-from engine.training.device import Compute
 from engine.training.plan import Plan
 
 _TEXT_BATCH = 16  # captions encoded at once unless the settings say otherwise: 2 GB of activations for SDXL's larger encoder

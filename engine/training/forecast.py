@@ -12,7 +12,7 @@ from engine.adapters.base import Method
 from engine.data import scan
 from engine.data.batches import Batch
 from engine.data.folder import CaptionSource, Item, Scan, Subset
-from engine.tools.dataset_report import plural
+from engine.errors import plural
 from engine.training.plan import Plan
 from engine.training.step import Step
 

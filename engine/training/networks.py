@@ -12,9 +12,9 @@ from torch import nn
 from engine import adapters, files, tensorfile
 from engine.adapters.base import Method
 from engine.config.schema import Config, OptimizerConfig
+from engine.device import Compute
 from engine.errors import UserError
-from engine.training.base import Base
-from engine.training.device import Compute
+from engine.models.base import Base
 from engine.training.optim import RateGroup
 
 

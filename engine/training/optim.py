@@ -16,8 +16,9 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from engine.errors import UserError, did_you_mean
-from engine.training.optimizers import OPTIMIZERS, SCHEDULES, OptimizerRow, Progress, ScheduleRow, factor
+from engine.errors import UserError
+from engine.optimization.optimizers import OptimizerRow
+from engine.optimization.schedules import Progress, ScheduleRow, factor
 
 
 @dataclass(frozen=True)
@@ -42,24 +43,6 @@ class RateRule:
     def at(self, step: int) -> float:
         """The factor for optimizer step `step`, counted from 0."""
         return factor(self.row, Progress(step, self.total, self.warmup, self.cycles, self.power))
-
-
-def find_optimizer(name: str) -> OptimizerRow:
-    """The row of an optimizer, by any capitalisation. Raises UserError with the nearest name."""
-    for row in OPTIMIZERS:
-        if row.name.lower() == name.lower():
-            return row
-    known = [row.name for row in OPTIMIZERS]
-    raise UserError(f"unknown optimizer `{name}`", did_you_mean(name, known) or f"choose one of {', '.join(known)}", where="optimizer_type")
-
-
-def find_schedule(name: str) -> ScheduleRow:
-    """The row of a schedule. Raises UserError with the nearest name."""
-    for row in SCHEDULES:
-        if row.name == name:
-            return row
-    known = [row.name for row in SCHEDULES]
-    raise UserError(f"unknown schedule `{name}`", did_you_mean(name, known) or f"choose one of {', '.join(known)}", where="lr_scheduler")
 
 
 def require_available(row: OptimizerRow, device: torch.device) -> None:

@@ -16,8 +16,8 @@ from tensorboard.compat.proto.event_pb2 import Event
 from tensorboard.compat.proto.summary_pb2 import Summary
 from tensorboard.summary.writer.record_writer import RecordWriter
 
+from engine.console import Meter
 from engine.errors import UserError
-from engine.training.console import Meter
 from engine.training.loop import Update
 from engine.training.metrics import Mean, Sums
 from engine.training.optim import Skips

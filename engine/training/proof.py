@@ -17,9 +17,9 @@ from rich.console import Console
 
 from engine import files, tensorfile
 from engine.config.schema import Config
+from engine.console import Reporter
+from engine.device import PRECISION_NAMES, choose
 from engine.errors import UserError
-from engine.training.console import Reporter
-from engine.training.device import PRECISION_NAMES, choose
 from engine.training.train import train
 
 STEPS = 4

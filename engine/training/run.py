@@ -5,10 +5,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from engine.config.schema import Config
+from engine.console import Reporter
+from engine.device import Compute
 from engine.generation.prompt import Shot
-from engine.training.base import Base
-from engine.training.console import Reporter
-from engine.training.device import Compute
+from engine.models.base import Base
 from engine.training.plan import Plan
 
 

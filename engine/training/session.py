@@ -7,18 +7,18 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from engine import files
+from engine.console import Meter
 from engine.data.batches import Batch
-from engine.errors import UserError
-from engine.tools.dataset_report import plural
+from engine.errors import UserError, plural
+from engine.optimization.optimizers import find_optimizer
 from engine.training import facts, forecast, loop
 from engine.training.checkpoint import SAVE_DTYPES, Exporter, NothingLearned, due
-from engine.training.console import Meter
 from engine.training.loop import Interrupted, Update
 from engine.training.memory import Watch
 from engine.training.metadata import Facts
 from engine.training.metrics import Sums
 from engine.training.networks import Networks, rate_of
-from engine.training.optim import Optimization, find_optimizer
+from engine.training.optim import Optimization
 from engine.training.previews import Previews, RunningPreviews
 from engine.training.progress import Diverged, Log, Progress
 from engine.training.run import Run

@@ -12,30 +12,29 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from engine import files, models
+from engine import allocation, device, files, models
 from engine.config.report import dump
 from engine.config.schema import Config
+from engine.console import Reporter
 from engine.data.batches import Batch, Collator, Reader
 from engine.data.order import Order
 from engine.data.scan import require_usable
+from engine.device import PRECISION_NAMES
 from engine.diffusion.objective import Draw, Objective, draw
 from engine.diffusion.schedule import schedule
-from engine.errors import UserError
-from engine.tools.dataset_report import plural
+from engine.errors import UserError, plural
+from engine.models.base import Base, open_base
+from engine.optimization.optimizers import find_optimizer
+from engine.optimization.schedules import find_schedule
 from engine.tools.pictures import read_pictures
-from engine.training import device, forecast, runfolder
-from engine.training.base import Base, open_base
+from engine.training import forecast, runfolder
 from engine.training.checkpoint import SAVE_DTYPES
-from engine.training.console import Reporter
-from engine.training.device import PRECISION_NAMES
 from engine.training.encoding import TextEncoder, cache_latents, prepare_text
 from engine.training.networks import Networks, assemble, rate_groups, require_fitting, trained_parts
 from engine.training.optim import (
     Optimization,
     RateRule,
     chooses_own_rate,
-    find_optimizer,
-    find_schedule,
     make_optimizer,
     notices,
     require_available,
@@ -68,7 +67,7 @@ class Loaded:
 def train(config: Config, told: Sequence[str] = (), reporter: Reporter | None = None) -> Result:
     """Run one training. `told` are notices from loading the settings. Raises UserError for whatever the user can mend."""
     run = understand(config, told, reporter or Reporter(plain=config.log.console_log_simple))
-    with stop_on_ctrl_c(run.reporter.notice) as stop, device.memory_explained(_LESS_MEMORY):
+    with stop_on_ctrl_c(run.reporter.notice) as stop, allocation.shortage_explained(_LESS_MEMORY):
         folder = claim_folder(run)
         try:
             introduce(run, folder.name)
@@ -141,7 +140,7 @@ def fill_caches(config: Config, told: Sequence[str] = (), reporter: Reporter | N
     """Encode pictures, and captions where the text encoders are not trained, for later runs; train nothing."""
     reporter = reporter or Reporter(plain=config.log.console_log_simple)
     run = understand(config, told, reporter)
-    with device.memory_explained("close other programs that use it, lower vae_batch_size or resolution"):
+    with allocation.shortage_explained("close other programs that use it, lower vae_batch_size or resolution"):
         cache_latents(config, run.base, run.compute, run.plan.order.scan, reporter)
         if run.trained_text:
             reporter.notice("captions are not cached: their encoders are to be trained (network_train_unet_only = true leaves them alone)")
@@ -153,7 +152,14 @@ def understand(config: Config, told: Sequence[str], reporter: Reporter) -> Run:
     """Decide everything that needs no network, and refuse what cannot work. Nothing is written."""
     compute, on_device = device.choose(config.training.device, config.training.mixed_precision)
     require_available(find_optimizer(config.optimizer.optimizer_type), compute.device)
-    base, on_base = open_base(config.model, Path(config.data.cache_dir))
+    base, on_base = open_base(
+        config.model.pretrained_model_name_or_path or "",
+        Path(config.data.cache_dir),
+        family=config.model.family,
+        vae=config.model.vae,
+        v_parameterization=config.model.v_parameterization,
+        zero_terminal_snr=config.model.zero_terminal_snr,
+    )
     _objective(config, base).check(schedule(base.zero_terminal_snr), config.objective.min_timestep, config.objective.max_timestep)
     parts, on_parts = trained_parts(config, base)
     require_fitting(config, base, compute, parts)

@@ -18,10 +18,12 @@ from engine.diffusion.objective import Objective, draw
 from engine.diffusion.schedule import schedule
 from engine.models.family import Family
 from engine.models.specs import Spec
+from engine.optimization.optimizers import find_optimizer
+from engine.optimization.schedules import find_schedule
 from engine.training import loop
 from engine.training.loop import Update
 from engine.training.metrics import Sums
-from engine.training.optim import Optimization, RateGroup, RateRule, find_optimizer, find_schedule, make_optimizer
+from engine.training.optim import Optimization, RateGroup, RateRule, make_optimizer
 from engine.training.step import Step
 from recipes.micro_base import dataset, drawing, words
 from recipes.micro_base.dataset import Data

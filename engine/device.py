@@ -2,23 +2,17 @@
 
 from __future__ import annotations
 
-import ctypes
 import os
-import sys
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
 
 import torch
 from accelerate import PartialState
 
-from engine import doctor
+from engine import allocation, doctor
 from engine.errors import UserError
 
 PRECISION_NAMES = {"no": "fp32", "fp16": "fp16 with a loss scaler", "bf16": "bf16"}
 DTYPES = {"no": torch.float32, "fp16": torch.float16, "bf16": torch.bfloat16}
-_NO_MEMORY = ("can't allocate memory", "not enough memory", "ALLOC_FAILED")  # torch on the CPU under Linux and Windows; CUDA's libraries
-_M_TRIM_THRESHOLD, _M_MMAP_MAX = -1, -4  # glibc's malloc.h
 _AMPERE = 8  # the compute capability from which bf16 runs in hardware: RTX 30, A100
 
 
@@ -74,7 +68,7 @@ def choose(device: str | None, precision: str | None) -> tuple[Compute, list[str
 def _on_cpu(precision: str | None, state: PartialState, *, asked: bool) -> tuple[Compute, list[str]]:
     if precision == "fp16":
         raise UserError("fp16 needs an NVIDIA card; this run is on the CPU", 'set mixed_precision = "no"', where="mixed_precision")
-    _keep_memory()
+    allocation.keep_freed()
     chosen = Compute(torch.device("cpu"), precision or "no", "the CPU", state.process_index, state.num_processes)
     if asked:
         return chosen, []
@@ -83,17 +77,6 @@ def _on_cpu(precision: str | None, state: PartialState, *, asked: bool) -> tuple
     others = doctor.other_cards()
     why = f"{', '.join(others)} cannot be used for training, only NVIDIA cards can" if others else "no NVIDIA card was found"
     return chosen, [f"{why}: this run is on the CPU, which is fine for the built-in micro model and very slow for a real one"]
-
-
-def _keep_memory() -> None:
-    """Keep what is freed in this process, where the C library is glibc.
-
-    By itself it hands every large buffer back to the system, which gives it again page by page, each filled with zeros first: 17 to 29 %
-    of a step of full-size SD 1.5 on two cores (docs/measurements.md).
-    """
-    if sys.platform == "linux" and (mallopt := getattr(ctypes.CDLL(None), "mallopt", None)):
-        mallopt(_M_MMAP_MAX, 0)
-        mallopt(_M_TRIM_THRESHOLD, -1)
 
 
 def _on_cuda(device: torch.device, precision: str | None, state: PartialState) -> tuple[Compute, list[str]]:
@@ -107,17 +90,3 @@ def _on_cuda(device: torch.device, precision: str | None, state: PartialState) -
         precision = "fp16"
     chosen = precision or ("bf16" if major >= _AMPERE else "fp16")
     return Compute(device, chosen, name, state.process_index, state.num_processes), notices
-
-
-@contextmanager
-def memory_explained(remedy: str) -> Iterator[None]:
-    """Turn a lack of memory inside the block into a UserError with that remedy."""
-    try:
-        yield
-    except torch.OutOfMemoryError as error:
-        used = f"{torch.cuda.max_memory_reserved() / 2**30:.1f} GB" if torch.cuda.is_available() else "all"
-        raise UserError(f"the card's memory is full (this run took up to {used} of it)", remedy) from error
-    except (MemoryError, RuntimeError) as error:
-        if isinstance(error, RuntimeError) and not any(mark in str(error) for mark in _NO_MEMORY):
-            raise
-        raise UserError("this machine's memory is full", remedy) from error

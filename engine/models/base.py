@@ -1,4 +1,4 @@
-"""The base model of a run: what it is, what the settings make of it, and its parts, loaded when they are needed."""
+"""A base model in use: what it is, what the user has set otherwise, and its parts, loaded when they are needed."""
 
 from __future__ import annotations
 
@@ -10,7 +10,6 @@ import torch
 from torch import nn
 
 from engine import files, models, tensorfile
-from engine.config.schema import ModelConfig
 from engine.errors import UserError
 from engine.models import networks
 from engine.models.family import Checkpoint, Family, Prediction
@@ -21,7 +20,7 @@ from engine.models.vae import load_vae
 
 @dataclass(frozen=True)
 class Base:
-    """A recognised base model with the settings' last word on how it was trained."""
+    """A recognised base model, with the user's last word on how it was trained."""
 
     checkpoint: Checkpoint
     family: Family
@@ -77,38 +76,45 @@ class Base:
         return self.cache_dir / "hashes" / f"{what}.json"
 
 
-def open_base(config: ModelConfig, cache_dir: Path) -> tuple[Base, list[str]]:
-    """Recognise the base model that the settings name, with what should be said of it. No weight is read.
+def open_base(
+    path: str,
+    cache_dir: Path,
+    *,
+    family: str | None = None,
+    vae: str | None = None,
+    v_parameterization: bool | None = None,
+    zero_terminal_snr: bool | None = None,
+) -> tuple[Base, list[str]]:
+    """Recognise a base model, with what should be said of it. No weight is read.
 
-    What the user sets wins over what the file says; the notices tell of both. Raises UserError where it is missing or no base model, and
-    for a `vae` that is none or does not fit.
+    What the user sets (not None) wins over what the file says; the notices tell of both. Raises UserError where it is missing or no base
+    model, of another family, and for a `vae` that is none or does not fit.
     """
-    if not config.pretrained_model_name_or_path:
+    if not path:
         raise UserError(
             "no base model is named",
             "give a .safetensors or .ckpt file, or a diffusers folder, for instance models/my_model.safetensors",
             where="pretrained_model_name_or_path",
         )
-    checkpoint = recognise(Path(config.pretrained_model_name_or_path))
-    if config.family and config.family != checkpoint.family:
+    checkpoint = recognise(Path(path))
+    if family and family != checkpoint.family:
         raise UserError(
-            f"`family = {config.family}` is set, but the file holds a model of the family {checkpoint.family}",
+            f"`family = {family}` is set, but the file holds a model of the family {checkpoint.family}",
             "leave `family` out",
             where=str(checkpoint.path),
         )
     notices = list(checkpoint.notes)
     prediction, zero_terminal = checkpoint.prediction, checkpoint.zero_terminal_snr
-    if config.v_parameterization is not None:
-        wanted: Prediction = "v_prediction" if config.v_parameterization else "epsilon"
+    if v_parameterization is not None:
+        wanted: Prediction = "v_prediction" if v_parameterization else "epsilon"
         if wanted != prediction:
-            notices.append(f"v_parameterization is set to {config.v_parameterization}; by {checkpoint.marks_from} it would be {prediction}")
+            notices.append(f"v_parameterization is set to {v_parameterization}; by {checkpoint.marks_from} it would be {prediction}")
         prediction = wanted
-    if config.zero_terminal_snr is not None:
-        if config.zero_terminal_snr != zero_terminal:
-            told = f"by {checkpoint.marks_from} it would be {zero_terminal}"
-            notices.append(f"zero_terminal_snr is set to {config.zero_terminal_snr}; {told}")
-        zero_terminal = config.zero_terminal_snr
-    family = models.get(checkpoint.family)
-    if config.vae:
-        recognise_vae(Path(config.vae), family.name)
-    return Base(checkpoint, family, prediction, zero_terminal, Path(config.vae) if config.vae else None, cache_dir), notices
+    if zero_terminal_snr is not None:
+        if zero_terminal_snr != zero_terminal:
+            notices.append(f"zero_terminal_snr is set to {zero_terminal_snr}; by {checkpoint.marks_from} it would be {zero_terminal}")
+        zero_terminal = zero_terminal_snr
+    found = models.get(checkpoint.family)
+    if vae:
+        recognise_vae(Path(vae), found.name)
+    return Base(checkpoint, found, prediction, zero_terminal, Path(vae) if vae else None, cache_dir), notices

@@ -1,14 +1,12 @@
-"""The table of optimizers and learning-rate schedules: names, options and their ranges. Imports no torch.
-
-One more optimizer is one options dataclass and one row of `OPTIMIZERS`; one more schedule is one function and one row of `SCHEDULES`.
-"""
+"""The table of optimizers: names, options and their ranges. One more is one options dataclass and one row of `OPTIMIZERS`."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
+
+from engine.errors import find_row
 
 
 def option(default: Any, help: str) -> Any:
@@ -90,84 +88,6 @@ OPTIMIZERS: tuple[OptimizerRow, ...] = (
 )
 
 
-@dataclass(frozen=True)
-class Progress:
-    """Where a schedule stands. `step` counts optimizer steps from 0; `warmup` is a number of steps."""
-
-    step: int
-    total: int
-    warmup: int
-    cycles: int = 1
-    power: float = 1.0
-
-    @property
-    def share(self) -> float:
-        """How much of the time after the warm-up has passed, 0 to 1."""
-        return min(1.0, max(0.0, (self.step - self.warmup) / max(1, self.total - self.warmup)))
-
-
-def constant(at: Progress) -> float:
-    """1, always."""
-    return 1.0
-
-
-def linear(at: Progress) -> float:
-    """From 1 down to 0 in a straight line."""
-    return 1.0 - at.share
-
-
-def cosine(at: Progress) -> float:
-    """From 1 down to 0 along half a cosine.
-
-    >>> [round(cosine(Progress(step, 100, 0)), 3) for step in (0, 50, 100)]
-    [1.0, 0.5, 0.0]
-    """
-    return 0.5 * (1.0 + math.cos(math.pi * at.share))
-
-
-def cosine_with_restarts(at: Progress) -> float:
-    """`cycles` times from 1 to 0 along half a cosine, jumping back to 1 between them.
-
-    >>> [round(cosine_with_restarts(Progress(step, 100, 0, cycles=2)), 3) for step in (0, 25, 50, 100)]
-    [1.0, 0.5, 1.0, 0.0]
-    """
-    if at.share >= 1.0:
-        return 0.0
-    return 0.5 * (1.0 + math.cos(math.pi * ((at.cycles * at.share) % 1.0)))
-
-
-def polynomial(at: Progress) -> float:
-    """From 1 down to 0 along (1 - share) to the `power`."""
-    return (1.0 - at.share) ** at.power
-
-
-@dataclass(frozen=True)
-class ScheduleRow:
-    """One learning-rate schedule: a pure function of progress."""
-
-    name: str
-    factor: Callable[[Progress], float]
-    help: str
-    warmup: bool = True  # whether `lr_warmup_steps` may be set
-    options: type | None = None
-
-
-SCHEDULES: tuple[ScheduleRow, ...] = (
-    ScheduleRow("constant", constant, "the same rate from the first step to the last", warmup=False),
-    ScheduleRow("constant_with_warmup", constant, "constant after a linear warm-up"),
-    ScheduleRow("linear", linear, "falls to 0 in a straight line"),
-    ScheduleRow("cosine", cosine, "falls to 0 along half a cosine"),
-    ScheduleRow("cosine_with_restarts", cosine_with_restarts, "lr_scheduler_num_cycles half cosines"),
-    ScheduleRow("polynomial", polynomial, "falls along a power, lr_scheduler_power"),
-)
-
-
-def factor(row: ScheduleRow, at: Progress) -> float:
-    """The factor on the learning rate at a step: the warm-up's line, then the schedule.
-
-    >>> [factor(SCHEDULES[1], Progress(step, 100, 4)) for step in (0, 1, 4, 50)]
-    [0.0, 0.25, 1.0, 1.0]
-    """
-    if at.step < at.warmup:
-        return at.step / at.warmup
-    return row.factor(at)
+def find_optimizer(name: str) -> OptimizerRow:
+    """The row of an optimizer, by any capitalisation. Raises UserError with the nearest name."""
+    return find_row(OPTIMIZERS, name, "optimizer", "optimizer_type")

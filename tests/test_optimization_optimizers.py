@@ -12,9 +12,9 @@ import pytest
 import torch
 from torch import Tensor
 
-from engine.training import optimizers
+from engine.optimization import schedules
+from engine.optimization.optimizers import OPTIMIZERS, OptimizerRow
 from engine.training.optim import RateGroup, chooses_own_rate, make_optimizer
-from engine.training.optimizers import OPTIMIZERS, OptimizerRow
 
 ROWS = [pytest.param(row, id=row.name, marks=[pytest.mark.gpu] if row.gpu_only else []) for row in OPTIMIZERS]
 
@@ -83,7 +83,7 @@ class Problem:
 
 
 def test_doctests() -> None:
-    assert doctest.testmod(optimizers).failed == 0
+    assert doctest.testmod(schedules).failed == 0
 
 
 @pytest.mark.parametrize("row", OPTIMIZERS, ids=lambda row: row.name)

@@ -16,8 +16,8 @@ import pytest
 import torch
 from torch import Tensor
 
+from engine import pickled
 from engine.errors import UserError
-from engine.models import pickled
 from engine.models.sources import open_file
 from engine.models.weights import reader
 

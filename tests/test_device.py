@@ -7,7 +7,7 @@ import platform
 import pytest
 import torch
 
-from engine.training import device
+from engine import device
 
 
 @pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="only glibc can be asked to keep memory")

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from rich.console import Console
 
-from engine.training.console import Meter, Reporter
+from engine.console import Meter, Reporter
 
 
 def terminal(width: int) -> tuple[Reporter, io.StringIO]:
