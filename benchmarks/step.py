@@ -40,7 +40,6 @@ from engine.training import train as training
 from engine.training.encoding import TextEncoder
 from engine.training.loop import Update
 from engine.training.metrics import Sums
-from engine.training.networks import rate_groups
 from engine.training.optim import Optimization, RateRule, make_optimizer
 from engine.training.run import Run
 from engine.training.train import Loaded
@@ -176,7 +175,7 @@ def _steps(loaded: Loaded) -> dict[str, object]:
 
         def train(chosen: Sequence[Update]) -> None:
             after: Callable[[Update], None] = lambda _: moments.note()  # noqa: E731
-            loop.run(chosen, batches, loaded.step, optimization, [loaded.networks.method], sums, after, lambda: False)
+            loop.run(chosen, batches, loaded.step, optimization, loaded.networks.methods, sums, after, lambda: False)
 
         train(updates[:left_out])
         _wait()
@@ -221,8 +220,9 @@ class _Moments:
 
 def _counts(loaded: Loaded, optimization: Optimization, sums: Sums, update: Update, batch: Batch) -> dict[str, object]:
     """Operations and reads of one micro-batch and one optimizer step, as `loop.run` runs them."""
-    method, results = loaded.networks.method, []
-    method.prepare(update.first_micro)
+    methods, results = loaded.networks.methods, []
+    for method in methods:
+        method.prepare(update.first_micro, batch)
     forward = counted(lambda: results.append(loaded.step(batch)))
     loss, each = results[0]
     backward = counted(lambda: optimization.backward(loss))
@@ -230,7 +230,8 @@ def _counts(loaded: Loaded, optimization: Optimization, sums: Sums, update: Upda
     def step() -> None:
         sums.add("loss", each)
         sums.add("gradient norm", optimization.step(update.step - 1))
-        method.after_step()
+        for method in methods:
+            method.after_step()
 
     phases = {"forward": forward, "backward": backward, "optimizer": counted(step)}
     return {
@@ -242,7 +243,7 @@ def _counts(loaded: Loaded, optimization: Optimization, sums: Sums, update: Upda
 def _optimization(loaded: Loaded) -> Optimization:
     """The optimizer of the settings at a constant rate."""
     settings = loaded.run.config.optimizer
-    groups = rate_groups(loaded.networks.method, settings)
+    groups = [group for method in loaded.networks.methods for group in method.parameter_groups()]
     optimizer = make_optimizer(find_optimizer(settings.optimizer_type), groups, settings.optimizer_args)
     rule = RateRule(find_schedule("constant"), loaded.run.plan.total_steps, warmup=0, cycles=1, power=1.0)
     return Optimization(optimizer, groups, rule, max_grad_norm=settings.max_grad_norm, scaler=loaded.run.compute.make_scaler())

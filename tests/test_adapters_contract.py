@@ -63,6 +63,9 @@ def spots(net: Net) -> list[Spot]:
     ]
 
 
+RATES = {"unet": 2e-4, "text_encoder": 5e-5}
+
+
 @dataclass(frozen=True)
 class Case:
     """One way to use a method: its options, and what its file must hold."""
@@ -75,7 +78,7 @@ class Case:
 CASES: dict[str, dict[str, Case]] = {
     "lora": {
         "one alpha": Case(LoraArgs(conv_dim=2, conv_alpha=1.5), ("lora_down.weight", "lora_up.weight", "alpha")),
-        "two alphas": Case(LoraArgs(conv_dim=2, conv_alpha=4), ("lora_down.weight", "lora_up.weight")),
+        "two alphas": Case(LoraArgs(conv_dim=2, conv_alpha=4), ("lora_down.weight", "lora_up.weight", "alpha")),
         "dropout": Case(
             LoraArgs(conv_dim=2, conv_alpha=1.5, rank_dropout=0.3, module_dropout=0.2),
             ("lora_down.weight", "lora_up.weight", "alpha"),
@@ -91,7 +94,7 @@ pytestmark = pytest.mark.parametrize(
 
 def build(row: MethodRow, case: Case, net: Net, seed: int = 1) -> Method:
     """The method at alpha different from rank, attached, with values as after training and dropout off."""
-    method = adapters.make(row, spots(net), dim=3, alpha=1.5, dropout=case.network_dropout, options=case.options, seed=seed)
+    method = adapters.make(row, spots(net), dim=3, alpha=1.5, dropout=case.network_dropout, options=case.options, seed=seed, rates=RATES)
     values = torch.Generator().manual_seed(seed)
     with torch.no_grad():
         for parameter in parameters(method):
@@ -114,7 +117,7 @@ def net_and_input() -> tuple[Net, Tensor]:
 def test_it_changes_nothing_at_the_start(row: MethodRow, case: Case) -> None:
     net, x = net_and_input()
     before = net(x)
-    method = adapters.make(row, spots(net), dim=3, alpha=1.5, dropout=None, options=case.options, seed=1)
+    method = adapters.make(row, spots(net), dim=3, alpha=1.5, dropout=None, options=case.options, seed=1, rates=RATES)
     method.attach()
     assert len(method.names()) == 5
     torch.testing.assert_close(net(x), before, atol=1e-6, rtol=1e-6)
@@ -144,7 +147,7 @@ def test_a_small_change_survives_a_half_precision_base(row: MethodRow, case: Cas
     layer = nn.Linear(64, 64, bias=False).bfloat16().requires_grad_(False)
     nn.init.ones_(layer.weight)
     site = Spot("lora_unet_x", layer, "unet", "linear", True)
-    method = adapters.make(row, [site], dim=4, alpha=2, dropout=None, options=case.options, seed=1)
+    method = adapters.make(row, [site], dim=4, alpha=2, dropout=None, options=case.options, seed=1, rates=RATES)
     with torch.no_grad():
         for parameter in parameters(method):
             parameter.normal_(std=3e-3, generator=torch.Generator().manual_seed(2))
@@ -236,7 +239,7 @@ def test_gradient_checkpointing_changes_no_gradient(row: MethodRow, case: Case) 
     gradients = []
     for recompute in (False, True):
         net.recompute = recompute
-        method.prepare(5)
+        method.prepare(5, None)
         net(x).square().mean().backward()
         gradients.append([parameter.grad.clone() for parameter in parameters(method)])
         for parameter in parameters(method):
@@ -250,13 +253,13 @@ def test_dropout_repeats_and_ends_with_training(row: MethodRow, case: Case) -> N
     method = build(row, case, net)
     calm = net(x)
     method.train(True)
-    method.prepare(3)
+    method.prepare(3, None)
     once = net(x)
     torch.randn(7)
-    method.prepare(3)
+    method.prepare(3, None)
     assert torch.equal(net(x), once)
     drops = case.network_dropout is not None
-    method.prepare(4)
+    method.prepare(4, None)
     assert torch.equal(net(x), once) is not drops
     assert torch.equal(once, calm) is not drops
     method.train(False)
@@ -311,7 +314,7 @@ def test_initial_values_belong_to_seed_and_site(row: MethodRow, case: Case) -> N
     def values(order: int, seed: int) -> dict[str, Tensor]:
         net, _ = net_and_input()
         torch.randn(order + 2)
-        method = adapters.make(row, spots(net)[::order], dim=3, alpha=1.5, dropout=None, options=case.options, seed=seed)
+        method = adapters.make(row, spots(net)[::order], dim=3, alpha=1.5, dropout=None, options=case.options, seed=seed, rates=RATES)
         return method.tensors(torch.float32)
 
     forward, backward, other = values(1, 5), values(-1, 5), values(1, 6)

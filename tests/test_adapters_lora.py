@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -13,7 +14,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from engine import adapters
+from engine import adapters, files
 from engine.adapters import LoraArgs
 from engine.adapters.lora import Lora, LoraLayer
 from engine.errors import UserError
@@ -31,6 +32,9 @@ class Spot:
         return self.layer.weight
 
 
+RATES = {"unet": 2.0, "text_encoder": 3.0, "text_encoder_2": 5.0}
+
+
 def spots() -> list[Spot]:
     torch.manual_seed(0)
     return [
@@ -46,7 +50,7 @@ def spots() -> list[Spot]:
 def make(sites: list[Spot], dim: int = 4, alpha: float | None = 2.0, options: LoraArgs | None = None, **rest: Any) -> Lora:
     for site in sites:
         site.layer.requires_grad_(False)
-    rest = {"dropout": None, "seed": 1, **rest}
+    rest = {"dropout": None, "seed": 1, "rates": RATES, **rest}
     method = adapters.make(adapters.row("networks.lora"), sites, dim=dim, alpha=alpha, options=options or LoraArgs(), **rest)
     assert isinstance(method, Lora)
     return method
@@ -124,26 +128,34 @@ def test_an_unknown_method_is_named() -> None:
 
 
 def test_parameter_groups() -> None:
-    def told(options: LoraArgs) -> list[tuple[str, str, float, int]]:
-        return [
-            (group.name, group.lr_key, group.lr_scale, len(group.params)) for group in make(spots(), options=options).parameter_groups()
-        ]
+    def told(options: LoraArgs) -> list[tuple[str, float, int]]:
+        return [(group.name, group.rate, len(group.params)) for group in make(spots(), options=options).parameter_groups()]
 
-    assert told(LoraArgs()) == [
-        ("unet", "unet_lr", 1.0, 4),
-        ("text_encoder", "text_encoder_lr", 1.0, 2),
-        ("text_encoder_2", "text_encoder_lr", 1.0, 2),
-    ]
+    assert told(LoraArgs()) == [("unet", 2.0, 4), ("text_encoder", 3.0, 2), ("text_encoder_2", 5.0, 2)]
     assert told(LoraArgs(loraplus_lr_ratio=16, loraplus_text_encoder_lr_ratio=4)) == [
-        ("unet", "unet_lr", 1.0, 2),
-        ("unet up", "unet_lr", 16, 2),
-        ("text_encoder", "text_encoder_lr", 1.0, 1),
-        ("text_encoder up", "text_encoder_lr", 4, 1),
-        ("text_encoder_2", "text_encoder_lr", 1.0, 1),
-        ("text_encoder_2 up", "text_encoder_lr", 4, 1),
+        ("unet", 2.0, 2),
+        ("unet up", 32.0, 2),
+        ("text_encoder", 3.0, 1),
+        ("text_encoder up", 12.0, 1),
+        ("text_encoder_2", 5.0, 1),
+        ("text_encoder_2 up", 20.0, 1),
     ]
-    assert told(LoraArgs(loraplus_unet_lr_ratio=8))[1] == ("unet up", "unet_lr", 8, 2)
+    assert told(LoraArgs(loraplus_unet_lr_ratio=8))[1] == ("unet up", 16.0, 2)
     assert len(told(LoraArgs(loraplus_unet_lr_ratio=8))) == 4
+
+
+def test_it_trains_the_parts_that_carry_adapters() -> None:
+    assert make(spots()).trains == {"unet", "text_encoder", "text_encoder_2"}
+    assert make(spots()[:2]).trains == {"unet"}
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float16, torch.bfloat16])
+@pytest.mark.parametrize("alpha", [2.0, 0.3])  # 0.3 is written in float32 beside half precision
+def test_the_size_is_that_of_the_file(tmp_path: Path, dtype: torch.dtype, alpha: float) -> None:
+    method = fill(make(spots(), alpha=alpha, options=LoraArgs(conv_dim=2)))
+    assert method.write(tmp_path / "a.safetensors", dtype, {}) == (tmp_path / "a.safetensors",)
+    header = files.read_header(tmp_path / "a.safetensors")
+    assert method.size(dtype) == sum(info.end - info.begin for info in header.tensors.values())
 
 
 class Operations(TorchDispatchMode):
@@ -182,7 +194,7 @@ def test_nothing_is_read_back_from_the_device() -> None:
     method.attach()
     method.train(True)
     with Operations() as step:
-        method.prepare(1)
+        method.prepare(1, None)
         sites[0].layer(torch.randn(2, 5, 6)).sum().backward()
         sites[2].layer(torch.randn(2, 4, 5, 5)).sum().backward()
         method.after_step()
@@ -230,7 +242,7 @@ def dropped(options: LoraArgs, dropout: float | None, kind: str) -> Tensor:
         one.down.copy_(torch.eye(r).view_as(one.down))
         one.up.copy_(torch.eye(r).view_as(one.up))
     method.attach()
-    method.prepare(0)
+    method.prepare(0, None)
     with torch.no_grad():
         return layer(torch.ones(64, 50, r)) if kind == "linear" else layer(torch.ones(64, r, 5, 10)).flatten(2).transpose(1, 2)
 
@@ -263,7 +275,7 @@ def test_module_dropout_silences_the_whole_layer() -> None:
     full = site.layer(x)
     method.train(True)
     for micro_step in range(40):
-        method.prepare(micro_step)
+        method.prepare(micro_step, None)
         y = site.layer(x)
         silent = torch.allclose(y, base)
         assert silent or torch.allclose(y, full), "all or nothing, and not rescaled"
@@ -276,7 +288,7 @@ def test_processes_drop_differently_but_start_alike() -> None:
     assert all(torch.equal(a.down, b.down) for a, b in zip(lora_layers(first), lora_layers(second), strict=True))
     draws = []
     for method in (first, second):
-        method.prepare(7)
+        method.prepare(7, None)
         draws.append(torch.rand(4))
     assert not torch.equal(*draws)
 

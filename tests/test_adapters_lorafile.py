@@ -16,6 +16,7 @@ from torch import Tensor, nn
 from engine import files, tensorfile
 from engine.adapters import lorafile
 from engine.adapters.lorafile import Factors
+from engine.adapters.sizes import Sizes
 from engine.errors import UserError
 
 
@@ -79,10 +80,10 @@ def test_alphas_that_differ_are_written_where_every_program_reads_them(alphas: d
 @pytest.mark.parametrize(
     ("modules", "told"),
     [
-        ({Q: module(4, 2.0)}, lorafile.Sizes("4", "2.0", "", "")),
-        ({Q: module(4, 2.0), V: module(4, 2.0), CONV: module(2, 1.0, shape=(6, 5, 3, 3))}, lorafile.Sizes("4", "2.0", "2", "1.0")),
-        ({Q: module(4, 2.0), MLP: module(8, 2.0, shape=(6, 5, 1, 1))}, lorafile.Sizes("Dynamic", "2.0", "", "")),
-        ({CONV: module(2, 1.0, shape=(6, 5, 3, 3))}, lorafile.Sizes("2", "1.0", "2", "1.0")),
+        ({Q: module(4, 2.0)}, Sizes("4", "2.0", "", "")),
+        ({Q: module(4, 2.0), V: module(4, 2.0), CONV: module(2, 1.0, shape=(6, 5, 3, 3))}, Sizes("4", "2.0", "2", "1.0")),
+        ({Q: module(4, 2.0), MLP: module(8, 2.0, shape=(6, 5, 1, 1))}, Sizes("Dynamic", "2.0", "", "")),
+        ({CONV: module(2, 1.0, shape=(6, 5, 3, 3))}, Sizes("2", "1.0", "2", "1.0")),
     ],
 )
 def test_what_a_file_is_said_to_be(modules: dict[str, Factors], told: lorafile.Sizes) -> None:
@@ -159,6 +160,28 @@ def test_hashes_are_those_of_the_finished_file(tmp_path: Path, rank: int) -> Non
     save_file(tensors, str(bare), metadata=ss)
     assert hashlib.sha256(bare.read_bytes()[0x100000:0x110000]).hexdigest()[:8] == legacy
     assert (legacy == "e3b0c442") is (rank == 4)
+
+
+def test_the_hashes_leave_out_what_can_be_edited(tmp_path: Path) -> None:
+    """The Model Spec's keys, which people change later. The old hash covers 64 KiB from 1 MiB on, which the `ss_*` keys push along."""
+    tensors = lorafile.pack({"lora_unet_a": module(3000, shape=(64, 64))}, torch.float32)
+
+    def told(metadata: dict[str, str]) -> dict[str, str]:
+        lorafile.write(tmp_path / "a.safetensors", lambda dtype: tensors, torch.float32, metadata)
+        return files.read_header(tmp_path / "a.safetensors").metadata
+
+    first, edited = told({"ss_epoch": "1"}), told({"ss_epoch": "1", "modelspec.title": "T"})
+    longer = told({"ss_epoch": "1", "ss_steps": "22"})
+    own = {name: value for name, value in first.items() if name.startswith("ss_")}
+    raw = tensorfile.serialise(tensors, own)
+    assert first == {
+        **own,
+        "sshs_model_hash": hashlib.sha256(raw[8 + int.from_bytes(raw[:8], "little") :]).hexdigest(),
+        "sshs_legacy_hash": hashlib.sha256(raw[0x100000:0x110000]).hexdigest()[:8],
+    }
+    assert (own["ss_network_dim"], own["ss_network_alpha"], own["ss_network_args"]) == ("3000", "2.0", "{}")
+    assert edited == {**first, "modelspec.title": "T"}
+    assert longer["sshs_model_hash"] == first["sshs_model_hash"] and longer["sshs_legacy_hash"] != first["sshs_legacy_hash"]
 
 
 def test_the_order_of_modules_does_not_matter_to_the_hashes() -> None:

@@ -36,6 +36,7 @@ SPECS: dict[str, dict[str, UnetSpec | ClipSpec]] = {
     },
 }
 COUNTS = {"sd1": 277 + 2 * 6, "sdxl": 258 + 2 * 6 + 3 * 6}  # U-Net, then six a layer of each text encoder
+RATES = {"unet": 1.0, "text_encoder": 1.0, "text_encoder_2": 1.0}
 ALPHAS = {"one": {3.0}, "convolutions' own": {3.0, 1.0}, "attention's differ": {3.0}}  # in the file
 CASES = pytest.mark.parametrize(("family", "kind"), [(family, kind) for family in SPECS for kind in ALPHAS])
 
@@ -81,7 +82,7 @@ def model(name: str) -> Model:
 def trained(subject: Model, kind: str) -> Method:
     """A LoRA of rank 4, 2 in 3x3 convolutions, alpha 3, with random factors."""
     options = LoraArgs(conv_dim=2, conv_alpha=3.0 if kind == "one" else 1.0)
-    method = adapters.make(adapters.row("lora"), subject.sites(), dim=4, alpha=3, dropout=None, options=options, seed=1)
+    method = adapters.make(adapters.row("lora"), subject.sites(), dim=4, alpha=3, dropout=None, options=options, seed=1, rates=RATES)
     if kind == "attention's differ":
         weights = method.tensors(torch.float32)
         for name in weights:
@@ -99,10 +100,8 @@ def trained(subject: Model, kind: str) -> Method:
 
 def continued(subject: Model, weights: dict[str, Tensor]) -> Method:
     """A method that takes ranks, alphas and values from a file."""
-    row = adapters.row("lora")
-    return adapters.make(
-        row, subject.sites(), dim=1, alpha=None, dropout=None, options=LoraArgs(), seed=1, weights=weights, dim_from_weights=True
-    )
+    row, from_file = adapters.row("lora"), {"weights": weights, "dim_from_weights": True}
+    return adapters.make(row, subject.sites(), dim=1, alpha=None, dropout=None, options=LoraArgs(), seed=1, rates=RATES, **from_file)
 
 
 def saved(method: Method, path: Path) -> dict[str, Tensor]:

@@ -25,7 +25,7 @@ def unet() -> nn.Module:
 
 def trained(unet: nn.Module, options: LoraArgs, dropout: float | None = None) -> Method:
     sites = models.get("sd1").sites("unet", unet)
-    method = adapters.make(adapters.row("lora"), sites, dim=4, alpha=2, dropout=dropout, options=options, seed=1)
+    method = adapters.make(adapters.row("lora"), sites, dim=4, alpha=2, dropout=dropout, options=options, seed=1, rates={"unet": 1.0})
     source = torch.Generator().manual_seed(4)
     with torch.no_grad():
         for parameter in parameters(method):
@@ -45,7 +45,7 @@ def output(unet: nn.Module) -> Tensor:
 
 
 def gradients(unet: nn.Module, method: Method) -> list[Tensor]:
-    method.prepare(3)
+    method.prepare(3, None)
     output(unet).square().mean().backward()
     found = [parameter.grad.clone() for parameter in parameters(method)]
     for parameter in parameters(method):

@@ -12,9 +12,10 @@ import pytest
 import torch
 from torch import Tensor
 
+from engine.adapters.base import ParamGroup
 from engine.optimization import schedules
 from engine.optimization.optimizers import OPTIMIZERS, OptimizerRow
-from engine.training.optim import RateGroup, chooses_own_rate, make_optimizer
+from engine.training.optim import chooses_own_rate, make_optimizer
 
 ROWS = [pytest.param(row, id=row.name, marks=[pytest.mark.gpu] if row.gpu_only else []) for row in OPTIMIZERS]
 
@@ -65,7 +66,7 @@ class Problem:
         self.params = [torch.randn(shape, generator=chance).to(device).requires_grad_() for shape in ((64, 64), (8,))]
         self.targets = [torch.randn(param.shape, generator=chance).to(device) for param in self.params]
         rates = (RATES[row.name], RATES[row.name] / 2) if row.recommended_rate is None else (RATES[row.name],) * 2
-        self.groups = [RateGroup(name, [param], rate) for name, param, rate in zip(("large", "small"), self.params, rates, strict=True)]
+        self.groups = [ParamGroup(name, (param,), rate) for name, param, rate in zip(("large", "small"), self.params, rates, strict=True)]
         self.optimizer = make_optimizer(row, self.groups, args or {})
 
     def loss(self) -> Tensor:
@@ -97,7 +98,7 @@ def test_the_options_of_a_row_and_their_defaults(row: OptimizerRow) -> None:
 def test_it_builds_with_its_rows_defaults(row: OptimizerRow) -> None:
     problem = Problem(row)
     for group, made in zip(problem.groups, problem.optimizer.param_groups, strict=True):
-        assert made["params"] == group.params and made["name"] == group.name
+        assert made["params"] == list(group.params) and made["name"] == group.name
         assert made["lr"] == (None if chooses_own_rate(row, {}) else group.rate)
         for field in dataclasses.fields(row.options):
             assert made[field.name] == field.default, field.name

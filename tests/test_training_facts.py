@@ -24,6 +24,7 @@ from engine.tools.pictures import read_pictures
 from engine.training import facts as gathered
 from engine.training import session
 from engine.training.metadata import Facts, Folder
+from engine.training.methods import Chosen
 from engine.training.optim import Optimization
 from engine.training.plan import make_plan
 from engine.training.run import Run
@@ -41,7 +42,7 @@ def understood(tmp_path: Path, pictures: Pictures) -> Callable[..., Run]:
     model = tmp_path / "base.safetensors"
     model.write_bytes(bytes(0x100000) + b"0123456789" * 10000)
 
-    def make(*flags: str, reg: bool = True, parts: tuple[str, ...] = ("unet", "text_encoder"), base: Base | None = None) -> Run:
+    def make(*flags: str, reg: bool = True, rates: dict[str, float] | None = None, base: Base | None = None) -> Run:
         where = ("--train_data_dir", str(tmp_path / "圖 片"), *(("--reg_data_dir", str(tmp_path / "reg")) if reg else ()))
         settings = config(tmp_path, *where, *SIZES, *flags)
         scan = read_pictures(settings.data, 512, 1024)
@@ -50,20 +51,21 @@ def understood(tmp_path: Path, pictures: Pictures) -> Callable[..., Run]:
         checkpoint = cast(Checkpoint, SimpleNamespace(path=model))
         base = base or Base(checkpoint, models.get("sd1"), "epsilon", False, None, tmp_path / "cache")
         compute = Compute(torch.device("cpu"), "bf16", "the CPU", 0, 1)
-        return Run(settings, compute, base, plan, parts, (), quiet()[0])
+        return Run(settings, compute, base, plan, Chosen(rates or {}, ()), (), quiet()[0])
 
     return make
 
 
-def gather(run: Run, warmup: int = 3, rates: dict[str, float] | None = None, optimizer: str = "AdamW") -> Facts:
-    return gathered.gather(run, "cat", find_optimizer(optimizer), warmup, rates or {})
+def gather(run: Run, warmup: int = 3, optimizer: str = "AdamW") -> Facts:
+    return gathered.gather(run, "cat", find_optimizer(optimizer), warmup)
 
 
 def test_the_facts_of_a_run(understood: Callable[..., Run], tmp_path: Path) -> None:
     """9 samples of the cat and one of the dot. To match them, the three regularisation pictures are used 4, 3 and 3 times in epoch 1."""
-    run = understood("--max_train_epochs", "2", "--gradient_accumulation_steps", "3")
+    rates = {"unet": 1e-3, "text_encoder": 1e-4}
+    run = understood("--max_train_epochs", "2", "--gradient_accumulation_steps", "3", rates=rates)
     before = time.time()
-    found = gather(run, rates={"unet_lr": 1e-3, "text_encoder_lr": 1e-4})
+    found = gather(run)
     assert before <= found.started_at <= time.time() and 0 <= found.session < 2**32
     data = (tmp_path / "base.safetensors").read_bytes()
     assert replace(found, started_at=0, session=0) == Facts(
@@ -123,17 +125,21 @@ def test_what_follows_the_settings(understood: Callable[..., Run]) -> None:
     assert (found.total_steps, found.epochs) == (7, 2)
     assert (found.network_module, found.optimizer) == ("networks.lora", "lion_pytorch.Lion")
     assert (found.unet_lr, found.text_encoder_lr, found.warmup_steps) == (None, None, 0)
-    assert gather(run, rates={"text_encoder_lr": 0.5}).text_encoder_lr == 0.5 and gather(run, rates={"unet_lr": 0.25}).unet_lr == 0.25
 
 
 @pytest.mark.parametrize(
-    ("parts", "of_unet", "of_text"),
-    [(("unet", "text_encoder"), 2e-4, 5e-5), (("unet",), 2e-4, None), (("text_encoder",), None, 5e-5)],
+    ("rates", "of_unet", "of_text"),
+    [
+        ({"unet": 2e-4, "text_encoder": 5e-5}, 2e-4, 5e-5),
+        ({"unet": 2e-4}, 2e-4, None),
+        ({"text_encoder": 5e-5}, None, 5e-5),
+        ({"text_encoder_2": 3e-5}, None, None),  # no part of this family
+    ],
 )
 def test_a_session_gives_the_rates_of_what_is_trained(
-    understood: Callable[..., Run], parts: tuple[str, ...], of_unet: float | None, of_text: float | None
+    understood: Callable[..., Run], rates: dict[str, float], of_unet: float | None, of_text: float | None
 ) -> None:
-    run = understood("--unet_lr", "2e-4", "--text_encoder_lr", "5e-5", "--optimizer_type", "adafactor", reg=False, parts=parts)
+    run = understood("--optimizer_type", "adafactor", reg=False, rates=rates)
     optimization = cast(Optimization, SimpleNamespace(rule=SimpleNamespace(warmup=6)))
     found = session._facts(run, "dot", optimization)
     assert (found.unet_lr, found.text_encoder_lr) == (of_unet, of_text)

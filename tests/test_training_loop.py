@@ -7,11 +7,12 @@ import torch
 from torch import Tensor
 from training_fakes import FixedMethod
 
+from engine.adapters.base import ParamGroup
 from engine.optimization.schedules import find_schedule
 from engine.training import loop
 from engine.training.loop import Interrupted, Update
 from engine.training.metrics import Sums
-from engine.training.optim import Optimization, RateGroup, RateRule
+from engine.training.optim import Optimization, RateRule
 
 UPDATES = [Update(1, 1, (3, 1), 0, False), Update(2, 1, (2,), 2, True), Update(3, 2, (1, 1, 2), 3, True)]
 
@@ -26,7 +27,7 @@ class Seen:
         self.moves: list[float] = []
         self.optimizer = torch.optim.SGD([self.weight], lr=1.0)
         rule = RateRule(find_schedule("linear"), total=4, warmup=0, cycles=1, power=1.0)
-        groups = [RateGroup("unet", [self.weight], 1.0)]
+        groups = [ParamGroup("unet", [self.weight], 1.0)]
         self.optimization = Optimization(self.optimizer, groups, rule, max_grad_norm=0, scaler=None)
 
     def micro_step(self, batch: float) -> tuple[Tensor, Tensor]:
@@ -56,7 +57,14 @@ def test_a_method_is_told_the_number_of_each_micro_batch() -> None:
     seen = Seen()
     seen.run([1.0] * 6)
     end = "after step"
-    assert seen.method.told == [0, 1, end, "after 1", 2, end, "after 2", 3, 4, 5, end, "after 3"]
+    told = [entry[0] if isinstance(entry, tuple) else entry for entry in seen.method.told]
+    assert told == [0, 1, end, "after 1", 2, end, "after 2", 3, 4, 5, end, "after 3"]
+
+
+def test_a_method_sees_the_batch_before_its_forward_pass() -> None:
+    seen = Seen()
+    seen.run([1.0, 2.0, 3.0, 4.0, 5.0, 6.0])
+    assert [entry[1] for entry in seen.method.told if isinstance(entry, tuple)] == [1.0, 2.0, 3.0, 4.0, 5.0, 6.0]
 
 
 def test_what_is_summed() -> None:

@@ -6,7 +6,7 @@ import time
 from dataclasses import replace
 
 import pytest
-from training_facts import Run, Sizes, facts, made
+from training_facts import Run, facts, made, sizes
 
 from engine import __version__
 from engine.config.schema import Config, ModelConfig, NetworkConfig, ObjectiveConfig, OptimizerConfig, SaveConfig, TrainingConfig
@@ -25,7 +25,7 @@ PLAIN: Run = (
         save=SaveConfig(output_name="cat"),
     ),
     facts(folders=(Folder("3_sks cat", 3, 7, False, {"sks cat": 7, "草地": 2}), Folder("1_cat", 1, 5, True, {"cat": 5})), reg_images=20),
-    Sizes(),
+    sizes(),
     3,
     33,
 )
@@ -128,7 +128,7 @@ SDXL: Run = (
         model_name="sdxl", model_hash="", model_hash_legacy="", vae_name="vae.safetensors", text_encoder_lr=None, resolution=(1024, 1024),
         warmup_steps=0, folders=(Folder("cat", 1, 21, False, {}),), buckets={(1024, 1024): 21},
     ),
-    Sizes("Dynamic", "4.0", "8", "1.0"),
+    sizes("Dynamic", "4.0", "8", "1.0"),
     4,
     44,
 )  # fmt: skip
@@ -203,7 +203,7 @@ FULL: Run = (
         base_model_version="sd_v1_v", prediction="v_prediction", zero_terminal_snr=True, optimizer="lion_pytorch.Lion", precision="fp16",
         unet_lr=None, folders=(), buckets={},
     ),
-    Sizes("8", "Dynamic"),
+    sizes("8", "Dynamic"),
     1,
     2,
 )  # fmt: skip

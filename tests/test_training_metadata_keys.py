@@ -7,8 +7,9 @@ import json
 from dataclasses import replace
 
 import pytest
-from training_facts import Run, Sizes, facts, made
+from training_facts import Run, facts, made, sizes
 
+from engine.adapters.sizes import Sizes
 from engine.config.schema import Config, LogConfig, ModelConfig, NetworkConfig, SampleConfig, SaveConfig
 from engine.config.schema_data import DataConfig, DatasetConfig, DatasetOptions
 from engine.training.metadata import Facts, Folder
@@ -60,7 +61,7 @@ EVERY_SETTING = [
 ]
 
 
-PLAIN = (facts(), Sizes(), 3, 33)
+PLAIN = (facts(), sizes(), 3, 33)
 
 
 def changes(run: Run, other: Run) -> dict[str, str | None]:
@@ -80,7 +81,7 @@ def test_what_a_setting_changes(setting: str) -> None:
     assert found == expected
 
 
-BUCKETS = made((Config(), facts(), Sizes(), 1, 1))["ss_bucket_info"]
+BUCKETS = made((Config(), facts(), sizes(), 1, 1))["ss_bucket_info"]
 
 # One fact changed -> the keys that change with it
 FACTS: dict[str, tuple[object, dict[str, str]]] = {
@@ -135,18 +136,18 @@ def test_what_a_fact_changes(name: str) -> None:
 
 
 @pytest.mark.parametrize(
-    ("sizes", "expected"),
+    ("of_tensors", "expected"),
     [
-        (Sizes("4", "16.0"), {"ss_network_dim": "4"}),
-        (Sizes("32", "1.0"), {"ss_network_alpha": "1.0"}),
-        (Sizes(conv_dim="4", conv_alpha="2.0"), {"ss_network_args": '{"conv_dim": "4", "conv_alpha": "2.0"}'}),
-        (Sizes(conv_dim="Dynamic", conv_alpha="Dynamic"), {"ss_network_args": '{"conv_dim": "Dynamic", "conv_alpha": "Dynamic"}'}),
+        (sizes("4", "16.0"), {"ss_network_dim": "4"}),
+        (sizes("32", "1.0"), {"ss_network_alpha": "1.0"}),
+        (sizes(conv_dim="4", conv_alpha="2.0"), {"ss_network_args": '{"conv_dim": "4", "conv_alpha": "2.0"}'}),
+        (sizes(conv_dim="Dynamic", conv_alpha="Dynamic"), {"ss_network_args": '{"conv_dim": "Dynamic", "conv_alpha": "Dynamic"}'}),
     ],
 )
-def test_ranks_and_alphas_are_those_of_the_tensors(sizes: Sizes, expected: dict[str, str]) -> None:
+def test_ranks_and_alphas_are_those_of_the_tensors(of_tensors: Sizes, expected: dict[str, str]) -> None:
     """Not those of the settings, which a file to continue from may overrule."""
-    run: Run = (Config(network=NetworkConfig(network_dim=7, network_alpha=3.0)), facts(), Sizes(), 3, 33)
-    assert changes(run, (*run[:2], sizes, *run[3:])) == expected
+    run: Run = (Config(network=NetworkConfig(network_dim=7, network_alpha=3.0)), facts(), sizes(), 3, 33)
+    assert changes(run, (*run[:2], of_tensors, *run[3:])) == expected
 
 
 def test_settings_hold_no_folder_and_no_dataset() -> None:
@@ -179,7 +180,7 @@ def test_only_paths_are_shortened() -> None:
 def test_without_metadata_no_setting_is_told() -> None:
     """But the Model Spec's keys, which say what the file is and what its author wrote."""
     config = Config(save=SaveConfig(no_metadata=True, training_comment="ours", metadata_author="A"))
-    found = made((config, facts(), Sizes(conv_dim="4", conv_alpha="2.0"), 3, 33))
+    found = made((config, facts(), sizes(conv_dim="4", conv_alpha="2.0"), 3, 33))
     assert sorted(name for name in found if not name.startswith("modelspec.")) == [
         "ss_base_model_version", "ss_network_alpha", "ss_network_args", "ss_network_dim", "ss_network_module", "ss_v2",
     ]  # fmt: skip

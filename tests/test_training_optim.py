@@ -8,12 +8,12 @@ from collections.abc import Sequence
 import pytest
 import torch
 
+from engine.adapters.base import ParamGroup
 from engine.errors import UserError
 from engine.optimization.optimizers import OPTIMIZERS, OptimizerRow, find_optimizer
 from engine.optimization.schedules import SCHEDULES, ScheduleRow, find_schedule
 from engine.training.optim import (
     Optimization,
-    RateGroup,
     RateRule,
     Skips,
     chooses_own_rate,
@@ -92,7 +92,7 @@ def plain(
     params: list[torch.Tensor], rates: Sequence[float], *, clip: float = 0.0, scaler: Scaler | None = None, follows: bool = True
 ) -> Optimization:
     """Gradient descent, one group a parameter, linear over 10 steps after a warm-up of 4."""
-    groups = [RateGroup(f"group {number}", [param], rate) for number, (param, rate) in enumerate(zip(params, rates, strict=True))]
+    groups = [ParamGroup(f"group {number}", [param], rate) for number, (param, rate) in enumerate(zip(params, rates, strict=True))]
     optimizer = torch.optim.SGD([{"params": group.params, "lr": 77.0} for group in groups])
     return Optimization(optimizer, groups, rule("linear", 4), max_grad_norm=clip, scaler=scaler, follows_rule=follows)
 
@@ -254,5 +254,5 @@ OWN_RATE = "Adafactor with relative_step sets its own rate: learning_rate, unet_
     ],
 )
 def test_what_is_said_of_the_rates(name: str, args: dict[str, object], rates: tuple[float, ...], told: list[str]) -> None:
-    groups = [RateGroup("unet", [], rate) for rate in rates]
+    groups = [ParamGroup("unet", [], rate) for rate in rates]
     assert notices(find_optimizer(name), args, groups, "linear") == told

@@ -10,11 +10,12 @@ import pytest
 import torch
 from rich.console import Console
 
+from engine.adapters.base import Diverged
 from engine.console import Meter, Reporter
 from engine.training.loop import Update
 from engine.training.metrics import Sums
 from engine.training.optim import Skips
-from engine.training.progress import Diverged, Log, Overflow, Progress
+from engine.training.progress import Log, Overflow, Progress
 
 CPU, INF, NAN = torch.device("cpu"), float("inf"), float("nan")
 

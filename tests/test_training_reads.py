@@ -17,7 +17,6 @@ from engine.optimization.schedules import find_schedule
 from engine.training import loop
 from engine.training import train as training
 from engine.training.metrics import Sums
-from engine.training.networks import rate_groups
 from engine.training.optim import Optimization, RateRule, make_optimizer
 from engine.training.train import Loaded
 
@@ -41,7 +40,7 @@ def load(tmp_path: Path, pictures: Pictures) -> Callable[..., Loaded]:
 def optimization(loaded: Loaded, scaler: torch.amp.GradScaler | None = None) -> Optimization:
     """The optimizer that the run's settings name."""
     settings = loaded.run.config.optimizer
-    groups = rate_groups(loaded.networks.method, settings)
+    groups = [group for method in loaded.networks.methods for group in method.parameter_groups()]
     optimizer = make_optimizer(find_optimizer(settings.optimizer_type), groups, settings.optimizer_args)
     rule = RateRule(find_schedule("constant"), total=4, warmup=0, cycles=1, power=1.0)
     return Optimization(optimizer, groups, rule, max_grad_norm=1.0, scaler=scaler)
@@ -51,10 +50,10 @@ def second_update(loaded: Loaded, scaler: torch.amp.GradScaler | None = None) ->
     """What the loop's second update asks of the device: the optimizer's state is there, the batches are made."""
     updates = list(loaded.run.plan.updates())[:2]
     batches = iter([loaded.collate(planned) for planned, _ in zip(loaded.run.plan.order.batches(), range(4), strict=False)])
-    tuned, method, sums = optimization(loaded, scaler), loaded.networks.method, Sums(CPU)
+    tuned, methods, sums = optimization(loaded, scaler), loaded.networks.methods, Sums(CPU)
 
     def go(update: loop.Update) -> None:
-        loop.run([update], batches, loaded.step, tuned, [method], sums, lambda _: None, lambda: False)
+        loop.run([update], batches, loaded.step, tuned, methods, sums, lambda _: None, lambda: False)
 
     go(updates[0])
     with Count() as count:
@@ -90,7 +89,7 @@ def test_an_update_of_sdxl_reads_nothing(load: Callable[..., Loaded], micro_sdxl
 
 
 def trained_tensors(loaded: Loaded) -> int:
-    return sum(len(group.params) for group in loaded.networks.method.parameter_groups())
+    return sum(len(group.params) for method in loaded.networks.methods for group in method.parameter_groups())
 
 
 @pytest.mark.parametrize(("optimizer", "reads"), [("AdamW", {}), ("Lion", {"_local_scalar_dense": 1})])
@@ -121,11 +120,11 @@ def test_a_micro_step_works_where_nothing_can_be_read(
     monkeypatch.setattr(torch, "is_autocast_enabled", lambda device: False)  # it does not know the meta device
     meta = torch.device("meta")
     loaded = load(request.getfixturevalue(model), "--min_snr_gamma", "5", "--v_parameterization", *flags)
-    for network in (loaded.networks.unet, *loaded.networks.encoders.values(), *loaded.networks.method.layers):
+    for network in (loaded.networks.unet, *loaded.networks.encoders.values(), *loaded.networks.methods[0].layers):
         network.to(meta)
     step, sums = replace(loaded.step, device=meta, tables=loaded.step.tables.to(meta)), Sums(meta)
     batch = loaded.collate(next(iter(loaded.run.plan.order.batches())))
-    params = [param for group in loaded.networks.method.parameter_groups() for param in group.params]
+    params = [param for method in loaded.networks.methods for group in method.parameter_groups() for param in group.params]
     with Count() as count:
         loss, each = step(batch)
         loss.backward()

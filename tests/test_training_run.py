@@ -89,7 +89,7 @@ def test_how_a_step_is_cut_changes_nothing(tmp_path: Path, micro_sd: Path, pictu
     understood = training.understand(config(tmp_path, *flags(micro_sd, tmp_path / "data", "--train_batch_size", "5")), (), quiet()[0])
     loaded = training.load(understood)
     batch = loaded.collate(next(iter(understood.plan.order.batches())))
-    params = [param for group in loaded.networks.method.parameter_groups() for param in group.params]
+    params = [param for method in loaded.networks.methods for group in method.parameter_groups() for param in group.params]
 
     def gradient(size: int) -> torch.Tensor:
         for piece in batch.split(size):

@@ -72,7 +72,7 @@ def batch(**changed: Any) -> Batch:
 
 
 def step(objective: Objective | None = None, dtype: torch.dtype = torch.float32, **changed: Any) -> Step:
-    plain: dict[str, Any] = {"encoders": {}, "clip_skip": None, "train_text": False}
+    plain: dict[str, Any] = {"encoders": {}, "clip_skip": None, "trains": frozenset({"unet"})}
     return Step(
         FixedFamily(), Weight(), objective=objective or Objective(), tables=TABLES, device=CPU, dtype=dtype, **{**plain, **changed}
     )
@@ -149,17 +149,19 @@ def test_the_network_gets_the_runs_dtype_and_whole_timesteps(dtype: torch.dtype)
 
 def test_the_batch_is_brought_to_the_device() -> None:
     meta = torch.device("meta")
-    made = Step(FixedFamily(), Weight().to(meta), {}, Objective(), TABLES.to(meta), meta, torch.float32, None, False)
+    made = Step(FixedFamily(), Weight().to(meta), {}, Objective(), TABLES.to(meta), meta, torch.float32, None, frozenset())
     loss, each = made(batch(mask=HALF))
     assert loss.device == each.device == meta
     assert {told.device for told in seen(made).predicted.values() if isinstance(told, Tensor)} == {meta}
 
 
-@pytest.mark.parametrize(("train_text", "recorded"), [(True, True), (False, False)])
-def test_text_is_encoded_in_the_step_where_it_comes_as_ids(train_text: bool, recorded: bool) -> None:
+@pytest.mark.parametrize(
+    ("trains", "recorded"), [({"unet", "text_encoder"}, True), ({"text_encoder"}, True), ({"unet"}, False), (set(), False)]
+)
+def test_text_is_encoded_in_the_step_where_it_comes_as_ids(trains: set[str], recorded: bool) -> None:
     """Its forward pass is recorded only where the encoders are trained, and never where nothing is."""
     ids, encoders = torch.arange(8).view(1, 2, 4), {"text_encoder": nn.Identity()}
-    made = step(encoders=encoders, clip_skip=2, train_text=train_text)
+    made = step(encoders=encoders, clip_skip=2, trains=frozenset(trains))
     made(batch(cond=None, ids=ids))
     told = seen(made).encoded
     assert told["encoders"] is encoders and torch.equal(told["ids"], ids)
@@ -171,7 +173,7 @@ def test_text_is_encoded_in_the_step_where_it_comes_as_ids(train_text: bool, rec
 
 
 def test_cached_text_is_not_encoded_again() -> None:
-    made = step(train_text=True)
+    made = step(trains=frozenset({"text_encoder"}))
     made(batch())
     assert seen(made).encoded == {}
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import Any
 
+from engine.adapters.sizes import Sizes, told
 from engine.config.schema import Config
 from engine.training.metadata import Facts, Folder, modelspec, run_metadata
 
@@ -44,11 +45,9 @@ def facts(**changed: Any) -> Facts:
     return replace(plain, **changed)
 
 
-class Sizes:
-    """Stands for `lorafile.Sizes`, which needs torch."""
-
-    def __init__(self, dim: str = "32", alpha: str = "16.0", conv_dim: str = "", conv_alpha: str = "") -> None:
-        self.dim, self.alpha, self.conv_dim, self.conv_alpha = dim, alpha, conv_dim, conv_alpha
+def sizes(dim: str = "32", alpha: str = "16.0", conv_dim: str = "", conv_alpha: str = "") -> Sizes:
+    """Those of a plain LoRA's tensors, but for what is given."""
+    return Sizes(dim, alpha, conv_dim, conv_alpha)
 
 
 FINISHED = 1700003600.25  # 2023-11-14, 23:13:20 in UTC
@@ -58,5 +57,5 @@ Run = tuple[Config, Facts, Sizes, int, int]  # settings, facts, sizes, epoch, st
 
 def made(run: Run) -> dict[str, str]:
     """All keys of the file but the two hashes of its tensors."""
-    config, of_run, sizes, epoch, step = run
-    return run_metadata(config, of_run, sizes, epoch, step, FINISHED) | modelspec(config, of_run, FINISHED)
+    config, of_run, of_tensors, epoch, step = run
+    return told(run_metadata(config, of_run, epoch, step, FINISHED) | modelspec(config, of_run, FINISHED), of_tensors)

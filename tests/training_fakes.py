@@ -8,6 +8,7 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
+from engine.adapters import lorafile
 from engine.adapters.base import ParamGroup
 from engine.data.buckets import BucketOptions, Placement
 from engine.data.folder import Dataset, Item, Scan, Subset
@@ -32,6 +33,10 @@ class FixedMethod:
             ALPHA: torch.tensor(1.0, dtype=dtype),
         }
 
+    def write(self, path: Path, dtype: torch.dtype, metadata: Mapping[str, str]) -> tuple[Path, ...]:
+        lorafile.write(path, self.tensors, dtype, metadata)
+        return (path,)
+
     def parameter_groups(self) -> list[ParamGroup]:
         return self.groups
 
@@ -41,8 +46,8 @@ class FixedMethod:
     def train(self, mode: bool) -> None:
         self.told.append(f"train {mode}")
 
-    def prepare(self, micro_step: int) -> None:
-        self.told.append(micro_step)
+    def prepare(self, micro_step: int, batch: object) -> None:
+        self.told.append((micro_step, batch))
 
     def after_step(self) -> dict[str, Tensor]:
         self.told.append("after step")
@@ -65,6 +70,6 @@ class FixedOrder(Order):
         return [[0] * size for size in self._batches[min(epoch, len(self._batches)) - 1]]
 
 
-def groups_of(rates: Mapping[str, tuple[str, float]]) -> list[ParamGroup]:
-    """Groups of one parameter: name -> (key of the rate, scale)."""
-    return [ParamGroup(name, (torch.nn.Parameter(torch.zeros(1)),), key, scale) for name, (key, scale) in rates.items()]
+def groups_of(rates: Mapping[str, float]) -> list[ParamGroup]:
+    """Groups of one parameter, by name."""
+    return [ParamGroup(name, (torch.nn.Parameter(torch.zeros(1)),), rate) for name, rate in rates.items()]

@@ -46,10 +46,14 @@ class MethodRow:
     help: str
     options: type
     aliases: tuple[str, ...] = ()
+    suffixes: tuple[str, ...] = ()  # how its tensors' names end, by which a file is known
 
 
 METHODS: tuple[MethodRow, ...] = (
-    MethodRow("lora", _lora, "LoRA: two thin factors a layer; with conv_dim also 3x3 convolutions", LoraArgs, ("networks.lora",)),
+    MethodRow(
+        "lora", _lora, "LoRA: two thin factors a layer; with conv_dim also 3x3 convolutions", LoraArgs,
+        aliases=("networks.lora",), suffixes=("lora_down.weight",),
+    ),
 )
 
 
@@ -70,13 +74,15 @@ def make(
     scale_weight_norms: float | None = None,
     weights: Mapping[str, Tensor] | None = None,
     dim_from_weights: bool = False,
+    rates: Mapping[str, float] | None = None,
     rank: int = 0,
 ) -> Method:
     """Build a method's adapters for `sites`; not attached yet.
 
     `options` is an instance of `method.options`; `weights` are the tensors of an adapter file to continue from (`network_weights`), and
     `dim_from_weights` takes ranks, alphas and the choice of layers from them too. `alpha` None or 0 means `dim`. Initial values depend on
-    `seed` and each site's name alone; `rank`, the process's number among several, only sets dropout apart.
+    `seed` and each site's name alone; `rank`, the process's number among several, only sets dropout apart. `rates` are the learning rates
+    of the sites' parts; without them nothing is trained.
     Raises UserError for values out of range and for weights that do not fit.
     """
     if not isinstance(options, method.options):
@@ -91,5 +97,18 @@ def make(
         scale_weight_norms=scale_weight_norms,
         weights=weights,
         dim_from_weights=dim_from_weights,
+        rates=rates or {},
         rank=rank,
     )
+
+
+def from_file(sites: Sequence[Site], tensors: Mapping[str, Tensor]) -> Method:
+    """The adapters that a file of these tensors holds, over `sites`; not attached yet, and not to be trained.
+
+    Raises UserError where no method knows the tensors, and where one of them finds no site.
+    """
+    known = [row for row in METHODS if any(name.endswith(suffix) for name in tensors for suffix in row.suffixes)]
+    method = known[0] if known else METHODS[0]  # which says what it finds instead
+    made = make(method, sites, dim=1, alpha=None, dropout=None, options=method.options(), seed=0, weights=tensors, dim_from_weights=True)
+    made.train(False)
+    return made

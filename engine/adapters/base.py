@@ -12,12 +12,14 @@ import functools
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Protocol
 
 import torch
 from torch import Tensor, nn
 
 from engine import seeds
+from engine.errors import UserError
 
 Forward = Callable[[Tensor], Tensor]
 
@@ -51,18 +53,29 @@ class Site(Protocol):
 
 @dataclass(frozen=True)
 class ParamGroup:
-    """Parameters that learn at one rate: `lr_scale` times the rate that the setting `lr_key` gives."""
+    """Parameters that learn at one rate, which the schedule scales."""
 
     name: str  # "unet", "unet up", "text_encoder", ...
     params: tuple[nn.Parameter, ...]
-    lr_key: str  # "unet_lr" or "text_encoder_lr"
-    lr_scale: float = 1.0
+    rate: float  # at the schedule's peak
+
+
+class Diverged(UserError):
+    """What is trained is not numbers any more, and nothing after this step is worth keeping."""
+
+
+class NothingLearned(UserError):
+    """A file would leave the base model as it is."""
 
 
 class Method(Protocol):
-    """All that training, preview and export know of an adapter method."""
+    """All that training, preview and export know of a way to train."""
 
     strength: float  # 1 = as trained; 0 = the base model, bit for bit; may be negative. Takes effect at the next forward.
+
+    @property
+    def trains(self) -> frozenset[str]:
+        """The parts of the model that it trains, so that their forward pass is recorded: `unet`, `text_encoder`, `text_encoder_2`."""
 
     def attach(self) -> None:
         """Stand in front of the layers."""
@@ -73,14 +86,24 @@ class Method(Protocol):
     def parameter_groups(self) -> list[ParamGroup]:
         """What the optimizer trains. Every parameter is in exactly one group."""
 
-    def prepare(self, micro_step: int) -> None:
+    def prepare(self, micro_step: int, batch: object) -> None:
         """Before each micro-batch's forward pass, with its number in the whole run: reseed what the device draws for dropout."""
 
     def after_step(self) -> dict[str, Tensor]:
         """Once after each optimizer step. The statistics are scalars on the device, nothing is read back."""
 
-    def tensors(self, dtype: torch.dtype) -> dict[str, Tensor]:
-        """Exactly what goes into the file: saved names, copies on the CPU."""
+    def write(self, path: Path, dtype: torch.dtype, metadata: Mapping[str, str]) -> tuple[Path, ...]:
+        """Write what is trained, numbers in `dtype`, as a file of that name; all files that were written, the one to use first.
+
+        `metadata` are the run's; the method adds what only it knows. Raises Diverged where there is nothing but broken numbers to write,
+        NothingLearned where the file would change nothing, UserError where the disk refuses. Nothing is written then.
+        """
+
+    def size(self, dtype: torch.dtype) -> int:
+        """Bytes of the files to come, without their metadata."""
+
+    def advice(self, name: str, file: Path) -> list[tuple[str, str]]:
+        """How the file called `name` is used, a line for each program: its name, and what to do."""
 
     def load(self, tensors: Mapping[str, Tensor]) -> None:
         """Take over the values of an adapter file. Raises UserError for a name too many, too few, or of another shape."""
@@ -107,6 +130,7 @@ class MethodType(Protocol):
         scale_weight_norms: float | None,
         weights: Mapping[str, Tensor] | None,
         dim_from_weights: bool,
+        rates: Mapping[str, float],
         rank: int,
     ) -> Method:
         """Build the method's adapters."""
@@ -168,6 +192,11 @@ class LayerMethod:
         self._strength = 1.0
 
     @property
+    def trains(self) -> frozenset[str]:
+        """The parts that carry adapters."""
+        return frozenset(layer.site.part for layer in self.layers)
+
+    @property
     def strength(self) -> float:
         """1 = as trained, 0 = the base model."""
         return self._strength
@@ -190,7 +219,7 @@ class LayerMethod:
             self._attached[-1].remove()
             self._attached.pop()
 
-    def prepare(self, micro_step: int) -> None:
+    def prepare(self, micro_step: int, batch: object) -> None:
         """Reseed the devices' own generators, if anything is drawn.
 
         Those, and not generators of ours, because gradient checkpointing restores them when it computes a block a second time.

@@ -10,6 +10,7 @@ import math
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import astuple, dataclass
+from pathlib import Path
 
 import torch
 import torch.nn.functional as F
@@ -162,11 +163,20 @@ def _is_plain(layer: nn.Linear, inner: Forward, x: Tensor) -> bool:
 class Lora(LayerMethod):
     """LoRA over a set of sites."""
 
-    def __init__(self, layers: Sequence[LoraLayer], options: LoraArgs, scale_weight_norms: float | None, seed: int, rank: int) -> None:
+    def __init__(
+        self,
+        layers: Sequence[LoraLayer],
+        options: LoraArgs,
+        scale_weight_norms: float | None,
+        rates: Mapping[str, float],
+        seed: int,
+        rank: int,
+    ) -> None:
         super().__init__(layers, seed, rank, random=any(layer.drops for layer in layers))
         self._lora = tuple(layers)
         self._options = options
         self._limit = scale_weight_norms
+        self._rates = rates
 
     @classmethod
     def make(
@@ -181,6 +191,7 @@ class Lora(LayerMethod):
         scale_weight_norms: float | None = None,
         weights: Mapping[str, Tensor] | None = None,
         dim_from_weights: bool = False,
+        rates: Mapping[str, float],
         rank: int = 0,
     ) -> Lora:
         """See `engine.adapters.make`."""
@@ -199,7 +210,7 @@ class Lora(LayerMethod):
         if not plan:
             raise UserError("no layer of this run takes a LoRA", "train the U-Net, a text encoder, or both")
         layers = [LoraLayer(site, r, a, drop, seed) for site, r, a in plan]
-        method = cls(layers, options, scale_weight_norms, seed, rank)
+        method = cls(layers, options, scale_weight_norms, rates, seed, rank)
         if weights is not None:
             method.load(weights)
         return method
@@ -211,15 +222,14 @@ class Lora(LayerMethod):
             parts[layer.site.part].append(layer)
         groups: list[ParamGroup] = []
         for part, layers in parts.items():
-            unet = part == "unet"
-            key = "unet_lr" if unet else "text_encoder_lr"
-            own = self._options.loraplus_unet_lr_ratio if unet else self._options.loraplus_text_encoder_lr_ratio
-            ratio = own or self._options.loraplus_lr_ratio
+            options, rate = self._options, self._rates[part]
+            own = options.loraplus_unet_lr_ratio if part == "unet" else options.loraplus_text_encoder_lr_ratio
+            ratio = own or options.loraplus_lr_ratio
             downs, ups = tuple(layer.down for layer in layers), tuple(layer.up for layer in layers)
             if ratio:
-                groups += [ParamGroup(part, downs, key), ParamGroup(f"{part} up", ups, key, ratio)]
+                groups += [ParamGroup(part, downs, rate), ParamGroup(f"{part} up", ups, rate * ratio)]
             else:
-                groups.append(ParamGroup(part, downs + ups, key))
+                groups.append(ParamGroup(part, downs + ups, rate))
         return groups
 
     def after_step(self) -> dict[str, Tensor]:
@@ -246,6 +256,25 @@ class Lora(LayerMethod):
     def tensors(self, dtype: torch.dtype) -> dict[str, Tensor]:
         """The tensors of the file."""
         return lorafile.pack({layer.site.name: layer.factors() for layer in self._lora}, dtype)
+
+    def write(self, path: Path, dtype: torch.dtype, metadata: Mapping[str, str]) -> tuple[Path, ...]:
+        """One file, as every image program reads it."""
+        lorafile.write(path, self.tensors, dtype, metadata)
+        return (path,)
+
+    def size(self, dtype: torch.dtype) -> int:
+        """Bytes of the tensors as they will be written; none is copied."""
+        meta = torch.device("meta")
+        modules = {layer.site.name: Factors(layer.down.detach().to(meta), layer.up.detach().to(meta), layer.alpha) for layer in self._lora}
+        return sum(tensor.numel() * tensor.element_size() for tensor in lorafile.pack(modules, dtype).values())
+
+    def advice(self, name: str, file: Path) -> list[tuple[str, str]]:
+        """Where the programs want a LoRA, and how it is switched on."""
+        return [
+            ("WebUI, Forge", f"into models/Lora; write <lora:{name}:1> and the words"),
+            ("ComfyUI", "into models/loras; add a LoraLoader node, write the words"),
+            ("diffusers", f'pipe.load_lora_weights(r"{file}")'),
+        ]
 
     def load(self, tensors: Mapping[str, Tensor]) -> None:
         """Take over a file's values so that each layer's change is the file's, whatever alpha the file was made with."""

@@ -17,12 +17,15 @@ import torch
 from torch import Tensor
 
 from engine import files, tensorfile
-from engine.adapters.base import Site
+from engine.adapters.base import Diverged, NothingLearned, Site
+from engine.adapters.sizes import Sizes
+from engine.adapters.sizes import told as told_sizes
 from engine.errors import UserError
 
 DOWN, UP, ALPHA = "lora_down.weight", "lora_up.weight", "alpha"
 UNET = "lora_unet_"  # how every U-Net module's name begins; the others are the text encoders'
 _ATTENTION = re.compile(r"_attn\d?_")
+_PRECISIONS = {torch.float32: "float", torch.float16: "fp16", torch.bfloat16: "bf16"}  # as `save_precision` names them
 
 _OTHERS = (  # what a key tells about a file that is no LoRA of this kind
     (r"\.dora_scale$", "DoRA"),
@@ -145,19 +148,6 @@ def _part(name: str) -> str:
     return "_".join(name.split("_", 2)[:2])
 
 
-@dataclass(frozen=True)
-class Sizes:
-    """Rank and alpha of a file's modules as metadata says them; those of 3x3 convolutions apart, empty where there are none.
-
-    `Dynamic`, sd-scripts' word, where they differ from module to module.
-    """
-
-    dim: str
-    alpha: str
-    conv_dim: str
-    conv_alpha: str
-
-
 def sizes(tensors: Mapping[str, Tensor]) -> Sizes:
     """What the tensors of a file are. Raises UserError where they are no LoRA."""
     found: dict[bool, list[Factors]] = defaultdict(list)
@@ -176,6 +166,37 @@ def _the_only(values: Iterable[float]) -> str:
     """The value that all have; empty without any."""
     distinct = set(values)
     return "Dynamic" if len(distinct) > 1 else "".join(map(str, distinct))
+
+
+def write(path: Path, tensors_in: Callable[[torch.dtype], dict[str, Tensor]], dtype: torch.dtype, metadata: Mapping[str, str]) -> None:
+    """Write a LoRA file with the run's metadata, its ranks and alphas, and the two hashes taken over the tensors and `ss_*`.
+
+    `tensors_in(dtype)` gives the tensors. Raises Diverged where they are not numbers, NothingLearned where they change nothing, UserError
+    where the disk refuses.
+    """
+    tensors = tensors_in(dtype)
+    _require_sound(tensors, lambda: tensors_in(torch.float32), _PRECISIONS.get(dtype, str(dtype)))
+    told = told_sizes(metadata, sizes(tensors))
+    model_hash, legacy_hash = hashes(tensors, {name: value for name, value in told.items() if name.startswith("ss_")})
+    tensorfile.write(path, tensors, {**told, "sshs_model_hash": model_hash, "sshs_legacy_hash": legacy_hash})
+
+
+def _require_sound(tensors: Mapping[str, Tensor], exact: Callable[[], Mapping[str, Tensor]], precision: str) -> None:
+    """Raise where the tensors are not worth a file; `exact` gives them in float32, to tell what the number format did."""
+    broken = [name for name, tensor in tensors.items() if not bool(tensor.isfinite().all())]
+    if broken:
+        whole = exact()
+        if all(bool(whole[name].isfinite().all()) for name in broken):
+            told = f"{len(broken)} of the trained tensors hold values that {precision} cannot, such as `{broken[0]}`"
+            raise Diverged(told, "lower the learning rate, or set save_precision = float", where="save_precision")
+        told = f"the training has diverged: {len(broken)} of {len(tensors)} trained tensors are not numbers any more"
+        raise Diverged(told, "lower the learning rate", where="learning_rate")
+    if is_empty(tensors):
+        if is_empty(exact()):
+            told = "nothing was learned: every `lora_up` of the LoRA is still zero"
+            raise NothingLearned(told, "raise learning_rate; train.log has the losses", where="learning_rate")
+        told = f"everything trained is too small for {precision}, in which every `lora_up` of the LoRA would be zero"
+        raise NothingLearned(told, "set save_precision = float, or raise the learning rate", where="save_precision")
 
 
 def is_empty(tensors: Mapping[str, Tensor]) -> bool:

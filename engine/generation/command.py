@@ -194,15 +194,11 @@ def _attach(tensors: Mapping[str, Tensor], family: Family, networks: Mapping[str
     """The file's adapters in front of the networks' layers; None where it has none for them. Raises UserError where one finds no layer."""
     if not tensors:
         return None
-    row = adapters.row("lora")
     sites = [site for part, network in networks.items() for site in family.sites(part, network)]
     try:
-        method = adapters.make(
-            row, sites, dim=1, alpha=None, dropout=None, options=row.options(), seed=0, weights=tensors, dim_from_weights=True
-        )
+        method = adapters.from_file(sites, tensors)
     except UserError as error:
         raise UserError(error.message, error.hint, where=str(path)) from error
-    method.train(False)
     method.attach()
     return method
 

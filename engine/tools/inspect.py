@@ -21,14 +21,14 @@ from engine.models.specs import ClipSpec, Spec, UnetSpec
 
 _WIDTH = 15  # of the column of labels, characters
 _LONGEST = 100  # of a metadata value, characters
-_ALGORITHMS = (  # suffix that only this algorithm has -> its name; the first that is found is the answer
-    ("hada_w1_a", "LoHa"),
-    ("lokr_w2", "LoKr"),
-    ("lokr_w2_a", "LoKr"),
-    ("oft_blocks", "OFT"),
-    ("dora_scale", "DoRA"),
-    ("lora_down.weight", "LoRA"),
-    ("lora_A.weight", "LoRA, PEFT's naming (WebUIs do not load it)"),
+_ALGORITHMS = (  # suffix that only this algorithm has -> its name, and whether its modules have a rank; the first that is found counts
+    ("hada_w1_a", "LoHa", True),
+    ("lokr_w2", "LoKr", False),
+    ("lokr_w2_a", "LoKr", False),
+    ("oft_blocks", "OFT", False),
+    ("dora_scale", "DoRA", True),
+    ("lora_down.weight", "LoRA", True),
+    ("lora_A.weight", "LoRA, PEFT's naming (WebUIs do not load it)", True),
 )
 _NUMBERS = {"F64": ("<d", b""), "F32": ("<f", b""), "F16": ("<e", b""), "BF16": ("<f", b"\0\0")}  # dtype -> struct's format, bytes before
 _PARTS = {
@@ -107,7 +107,7 @@ def _shape(spec: Spec) -> str:
 def _adapter(source: Source) -> Iterator[str]:
     """An adapter: its algorithm, family, modules and ranks, and what training wrote into it."""
     suffixes = {_suffix(name) for name in source.entries}
-    algorithm = next(title for suffix, title in _ALGORITHMS if suffix in suffixes)
+    algorithm, has_rank = next((title, ranked) for suffix, title, ranked in _ALGORITHMS if suffix in suffixes)
     yield _line("file", str(source.path))
     yield _line("is", f"an adapter: {algorithm}, for {_adapter_family(source)}")
     values = _alphas(source)
@@ -119,7 +119,6 @@ def _adapter(source: Source) -> Iterator[str]:
             module = name.partition(".")[0]
             ranks[part][f"rank {entry.shape[0] if entry.shape else 0}"] += 1
             alphas[part][f"alpha {values[module]:g}" if module in values else "no alpha"] += 1
-    has_rank = algorithm.startswith(("LoRA", "LoHa", "DoRA"))
     for part, counts in ranks.items():
         number = counts.total()
         shown = [counts, *([alphas[part]] if values else [])] if has_rank else []
@@ -153,7 +152,7 @@ def _alphas(source: Source) -> dict[str, float]:
 
 def _suffix(name: str) -> str:
     """The known adapter suffix that a tensor's name ends with, or nothing."""
-    return next((suffix for suffix, _ in _ALGORITHMS if name.endswith(f".{suffix}")), "")
+    return next((suffix for suffix, _, _ in _ALGORITHMS if name.endswith(f".{suffix}")), "")
 
 
 def _adapter_family(source: Source) -> str:

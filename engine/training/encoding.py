@@ -110,7 +110,7 @@ class TextEncoder:
 
 
 def prepare_text(
-    config: Config, encoder: TextEncoder, compute: Compute, plan: Plan, trained: Sequence[str], reporter: Reporter
+    config: Config, encoder: TextEncoder, compute: Compute, plan: Plan, trained: frozenset[str], reporter: Reporter
 ) -> Text:
     """Choose the way text is encoded, say which, and do what can be done ahead. `trained` names the text encoders that are trained."""
     if trained:

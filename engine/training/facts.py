@@ -16,9 +16,9 @@ from engine.training.metadata import Facts, Folder
 from engine.training.run import Run
 
 
-def gather(run: Run, name: str, optimizer: OptimizerRow, warmup: int, rates: dict[str, float]) -> Facts:
-    """Collect the facts. `rates` holds the learning rates by setting, without those of parts that are not trained."""
-    base, plan = run.base, run.plan
+def gather(run: Run, name: str, optimizer: OptimizerRow, warmup: int) -> Facts:
+    """Collect the facts."""
+    base, plan, rates = run.base, run.plan, run.chosen.rates
     found = plan.order.scan
     batches = plan.order.epoch(1)
     items = [found.items[place] for batch in batches for place in batch]
@@ -47,8 +47,8 @@ def gather(run: Run, name: str, optimizer: OptimizerRow, warmup: int, rates: dic
         optimizer=optimizer.target.replace(":", "."),
         precision=run.compute.precision,
         output_name=name,
-        unet_lr=rates.get("unet_lr"),
-        text_encoder_lr=rates.get("text_encoder_lr"),
+        unet_lr=rates.get("unet"),
+        text_encoder_lr=next((rates[part] for part in base.family.text_parts if part in rates), None),
         warmup_steps=warmup,
         session=random.SystemRandom().randrange(2**32),
         started_at=time.time(),

@@ -63,12 +63,7 @@ def _unused_name(subset: Subset, items: Sequence[Item], words: Sequence[str]) ->
     return [f"not `{name}`, which is in no caption"]
 
 
-def file_bytes(method: Method, dtype: torch.dtype) -> int:
-    """The size of the file to come, without its metadata."""
-    return sum(tensor.numel() * tensor.element_size() for tensor in method.tensors(dtype).values())
-
-
-def seconds(plan: Plan, step: Step, method: Method, batch: Batch) -> float | None:
+def seconds(plan: Plan, step: Step, methods: Sequence[Method], batch: Batch) -> float | None:
     """How long the training itself will take, from trying a step on the run's first batch; None for a run of a few steps.
 
     The gradients are thrown away, and dropout is drawn anew for the first step, so the run stays what it would have been.
@@ -78,14 +73,14 @@ def seconds(plan: Plan, step: Step, method: Method, batch: Batch) -> float | Non
     taken = 0.0
     for _ in range(2 if step.device.type == "cuda" else 1):  # a card chooses and loads its kernels the first time
         begun = time.monotonic()
-        method.prepare(0)
+        for method in methods:
+            method.prepare(0, batch)
         step(batch)[0].backward()
         if step.device.type == "cuda":
             torch.cuda.synchronize(step.device)
         taken = time.monotonic() - begun
-    for group in method.parameter_groups():
-        for parameter in group.params:
-            parameter.grad = None
+    for parameter in (parameter for method in methods for group in method.parameter_groups() for parameter in group.params):
+        parameter.grad = None
     samples, _, height, width = batch.mean.shape
     return taken * _pixels(plan) / (samples * height * width * step.family.latent.stride**2)
 

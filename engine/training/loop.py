@@ -26,7 +26,7 @@ class Update:
 class Trained(Protocol):
     """What the loop asks of a method: be told of each micro-batch, and act on the weights after a step."""
 
-    def prepare(self, micro_step: int) -> None: ...
+    def prepare(self, micro_step: int, batch: object) -> None: ...
 
     def after_step(self) -> dict[str, Tensor]: ...
 
@@ -58,9 +58,10 @@ def run(
     for update in updates:
         samples = sum(update.sizes)
         for micro, size in enumerate(update.sizes, start=update.first_micro):
+            batch = next(batches)
             for method in methods:
-                method.prepare(micro)
-            loss, each = micro_step(next(batches))
+                method.prepare(micro, batch)
+            loss, each = micro_step(batch)
             optimization.backward(loss * (size / samples))
             sums.add("loss", each)
         sums.add("gradient norm", optimization.step(update.step - 1))

@@ -11,13 +11,9 @@ import datetime
 import json
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from engine import __version__
 from engine.config.schema import Config
-
-if TYPE_CHECKING:
-    from engine.adapters.lorafile import Sizes
 
 _MINIMUM = ("ss_v2", "ss_base_model_version", "ss_network_module", "ss_network_dim", "ss_network_alpha", "ss_network_args")
 
@@ -67,10 +63,12 @@ class Facts:
     started_at: float  # unix seconds
 
 
-def run_metadata(config: Config, facts: Facts, sizes: Sizes, epoch: int, step: int, finished_at: float) -> dict[str, str]:
-    """The `ss_*` keys of a file saved after `step` optimizer steps, in epoch `epoch`. Ranks and alphas are those of its tensors."""
+def run_metadata(config: Config, facts: Facts, epoch: int, step: int, finished_at: float) -> dict[str, str]:
+    """The `ss_*` keys of a file saved after `step` optimizer steps, in epoch `epoch`.
+
+    Ranks and alphas are those of the settings; the method that writes the file puts those of its tensors in their place.
+    """
     data, network, objective = config.data, config.network, config.objective
-    convolutions = {"conv_dim": sizes.conv_dim, "conv_alpha": sizes.conv_alpha} if sizes.conv_dim else {}
     values: dict[str, object] = {
         "session_id": facts.session,
         "training_started_at": facts.started_at,
@@ -96,10 +94,10 @@ def run_metadata(config: Config, facts: Facts, sizes: Sizes, epoch: int, step: i
         "gradient_accumulation_steps": config.training.gradient_accumulation_steps,
         "gradient_checkpointing": config.training.gradient_checkpointing,
         "network_module": facts.network_module,
-        "network_dim": sizes.dim,
-        "network_alpha": sizes.alpha,
+        "network_dim": network.network_dim,
+        "network_alpha": network.network_alpha,
         "network_dropout": network.network_dropout,
-        "network_args": json.dumps({**{name: str(value) for name, value in network.network_args.items()}, **convolutions}),
+        "network_args": json.dumps({name: str(value) for name, value in network.network_args.items()}),
         "scale_weight_norms": network.scale_weight_norms,
         "v2": False,
         "base_model_version": facts.base_model_version,

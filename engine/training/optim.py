@@ -16,18 +16,10 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from engine.adapters.base import ParamGroup
 from engine.errors import UserError
 from engine.optimization.optimizers import OptimizerRow
 from engine.optimization.schedules import Progress, ScheduleRow, factor
-
-
-@dataclass(frozen=True)
-class RateGroup:
-    """Parameters that share a learning rate. `rate` is the peak the schedule scales."""
-
-    name: str
-    params: list[Tensor]
-    rate: float
 
 
 @dataclass(frozen=True)
@@ -70,12 +62,12 @@ def _class_of(row: OptimizerRow) -> type[torch.optim.Optimizer]:
         ) from error
 
 
-def make_optimizer(row: OptimizerRow, groups: Sequence[RateGroup], args: Mapping[str, object]) -> torch.optim.Optimizer:
+def make_optimizer(row: OptimizerRow, groups: Sequence[ParamGroup], args: Mapping[str, object]) -> torch.optim.Optimizer:
     """Build the optimizer over the groups. `args` have been checked against `row.options` by the config."""
     chosen: dict[str, object] = {**{field.name: field.default for field in dataclasses.fields(row.options)}, **args}
     if row.name == "AdamW":
         chosen["fused"] = True  # one kernel, and no read of the step counters on the host, on CPU and CUDA alike
-    groups_of = [{"params": group.params, "name": group.name, "lr": group.rate} for group in groups]
+    groups_of = [{"params": list(group.params), "name": group.name, "lr": group.rate} for group in groups]
     if chooses_own_rate(row, args):
         chosen["lr"] = None
         for group in groups_of:
@@ -113,7 +105,7 @@ class Optimization:
     def __init__(
         self,
         optimizer: torch.optim.Optimizer,
-        groups: Sequence[RateGroup],
+        groups: Sequence[ParamGroup],
         rule: RateRule,
         *,
         max_grad_norm: float,
@@ -158,7 +150,7 @@ class Optimization:
         return [peak * scale for peak in self._peaks]
 
 
-def notices(row: OptimizerRow, args: Mapping[str, object], groups: Iterable[RateGroup], schedule: str) -> list[str]:
+def notices(row: OptimizerRow, args: Mapping[str, object], groups: Iterable[ParamGroup], schedule: str) -> list[str]:
     """What a person should know about this optimizer's way with the learning rate."""
     told = []
     rates = sorted({group.rate for group in groups})

@@ -101,7 +101,7 @@ class RunningPreviews:
                 model_hash=base.file_hash()[:10] or None,
                 clip_skip=run.config.model.clip_skip if base.family.uses_clip_skip else None,
             ),
-            methods=[networks.method],
+            methods=networks.methods,
             encoders=tuple(networks.encoders.values()),
             progress=progress,
         )

@@ -16,15 +16,12 @@ from tensorboard.compat.proto.event_pb2 import Event
 from tensorboard.compat.proto.summary_pb2 import Summary
 from tensorboard.summary.writer.record_writer import RecordWriter
 
+from engine.adapters.base import Diverged
 from engine.console import Meter
 from engine.errors import UserError
 from engine.training.loop import Update
 from engine.training.metrics import Mean, Sums
 from engine.training.optim import Skips
-
-
-class Diverged(UserError):
-    """What is trained is not numbers any more, and nothing after this step is worth keeping."""
 
 
 class Overflow(UserError):

@@ -9,6 +9,7 @@ from engine.console import Reporter
 from engine.device import Compute
 from engine.generation.prompt import Shot
 from engine.models.base import Base
+from engine.training.methods import Chosen
 from engine.training.plan import Plan
 
 
@@ -20,11 +21,11 @@ class Run:
     compute: Compute
     base: Base
     plan: Plan
-    parts: tuple[str, ...]  # the parts that get adapters
+    chosen: Chosen  # what is trained
     shots: tuple[Shot, ...]  # the sample pictures
     reporter: Reporter
 
     @property
-    def trained_text(self) -> tuple[str, ...]:
+    def trained_text(self) -> frozenset[str]:
         """The text encoders that are trained."""
-        return tuple(part for part in self.parts if part in self.base.family.text_parts)
+        return self.chosen.trains.intersection(self.base.family.text_parts)

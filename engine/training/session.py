@@ -7,20 +7,21 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from engine import files
+from engine.adapters.base import Diverged, NothingLearned
 from engine.console import Meter
 from engine.data.batches import Batch
 from engine.errors import UserError, plural
 from engine.optimization.optimizers import find_optimizer
-from engine.training import facts, forecast, loop
-from engine.training.checkpoint import SAVE_DTYPES, Exporter, NothingLearned, due
+from engine.training import facts, loop
+from engine.training.checkpoint import SAVE_DTYPES, Exporter, due
 from engine.training.loop import Interrupted, Update
 from engine.training.memory import Watch
 from engine.training.metadata import Facts
 from engine.training.metrics import Sums
-from engine.training.networks import Networks, rate_of
+from engine.training.networks import Networks
 from engine.training.optim import Optimization
 from engine.training.previews import Previews, RunningPreviews
-from engine.training.progress import Diverged, Log, Progress
+from engine.training.progress import Log, Progress
 from engine.training.run import Run
 from engine.training.runfolder import RunFolder
 from engine.training.step import Step
@@ -51,9 +52,9 @@ class Session:
         self._previews = previews
         self._pictures: RunningPreviews | None = None
         config, plan = run.config, run.plan
-        self._exporter = Exporter(folder, networks.method, config, _facts(run, folder.name, optimization))
+        self._exporter = Exporter(folder, networks.methods, config, _facts(run, folder.name, optimization))
         self._sums = Sums(run.compute.device)
-        self._size = forecast.file_bytes(networks.method, SAVE_DTYPES[config.save.save_precision])
+        self._size = sum(method.size(SAVE_DTYPES[config.save.save_precision]) for method in networks.methods)
         self._stop = stop
         self._memory = Watch(run.compute.device)
         self._meter = Meter(run.reporter, plan.total_steps, plan.epochs)
@@ -95,7 +96,7 @@ class Session:
                     batches,
                     step,
                     self._optimization,
-                    [self._networks.method],
+                    self._networks.methods,
                     self._sums,
                     self._after,
                     self._stop,
@@ -162,9 +163,9 @@ class Session:
             say(f"pictures     {self._pictures.page}")
         words = facts.trigger_words(run.plan.order.scan)
         say(f"words        {', '.join(words) or 'none: the captions were empty'}")
-        say(f"to use it    WebUI, Forge: into models/Lora; write <lora:{self._folder.name}:1> and the words")
-        say("             ComfyUI: into models/loras; add a LoraLoader node, write the words")
-        say(f'             diffusers: pipe.load_lora_weights(r"{file}")')
+        lines = [line for method in self._networks.methods for line in method.advice(self._folder.name, file)]
+        for number, (program, how) in enumerate(lines):
+            say(f"{'to use it' if number == 0 else '':<12} {program}: {how}")
         return Result(file, at.step, self._progress.losses, False)
 
     def _interrupted(self) -> Result:
@@ -187,7 +188,7 @@ class Session:
         self._progress.count_rest()
         self._require_effect()
         with self._stop.saving():
-            return self._exporter.last(path, self._at.epoch, self._at.step).resolve()
+            return self._exporter.last(path, self._at.epoch, self._at.step)[0].resolve()
 
     def _require_effect(self) -> None:
         """Raise NothingLearned where no step of the run can have changed anything."""
@@ -235,12 +236,8 @@ class Session:
 
 def _facts(run: Run, name: str, optimization: Optimization) -> Facts:
     """What the saved files say of the run."""
-    settings = run.config.optimizer
-    rates = {"unet_lr": rate_of(settings, "unet_lr")} if "unet" in run.parts else {}
-    if run.trained_text:
-        rates["text_encoder_lr"] = rate_of(settings, "text_encoder_lr")
-    row = find_optimizer(settings.optimizer_type)
-    return facts.gather(run, name, row, optimization.rule.warmup, rates)
+    row = find_optimizer(run.config.optimizer.optimizer_type)
+    return facts.gather(run, name, row, optimization.rule.warmup)
 
 
 def _log(run: Run, name: str) -> Log | None:

@@ -26,7 +26,7 @@ class Step:
     device: torch.device
     dtype: torch.dtype
     clip_skip: int | None
-    train_text: bool  # the encoders carry trained adapters, so their forward pass is recorded
+    trains: frozenset[str]  # the parts that are trained, so that their forward pass is recorded
 
     def __call__(self, batch: Batch) -> tuple[Tensor, Tensor]:
         """The mean loss of the batch (a scalar with a graph) and the loss of each sample (no graph)."""
@@ -45,7 +45,8 @@ class Step:
             return self.family.unpack({name: self._fitted(value) for name, value in batch.cond.items()})
         if batch.ids is None:
             raise RuntimeError("a batch carries neither encoded text nor token ids")
-        with torch.set_grad_enabled(self.train_text and torch.is_grad_enabled()):
+        recorded = not self.trains.isdisjoint(self.encoders)
+        with torch.set_grad_enabled(recorded and torch.is_grad_enabled()):
             return self.family.encode_text(self.encoders, batch.ids, self.clip_skip)
 
     def _fitted(self, value: Tensor) -> Tensor:

@@ -27,10 +27,10 @@ from engine.models.base import Base, open_base
 from engine.optimization.optimizers import find_optimizer
 from engine.optimization.schedules import find_schedule
 from engine.tools.pictures import read_pictures
-from engine.training import forecast, runfolder
+from engine.training import forecast, methods, runfolder
 from engine.training.checkpoint import SAVE_DTYPES
 from engine.training.encoding import TextEncoder, cache_latents, prepare_text
-from engine.training.networks import Networks, assemble, rate_groups, require_fitting, trained_parts
+from engine.training.networks import Networks, assemble, require_xformers
 from engine.training.optim import (
     Optimization,
     RateRule,
@@ -86,7 +86,7 @@ def load(run: Run) -> Loaded:
     text = prepare_text(config, encoder, run.compute, run.plan, run.trained_text, run.reporter)
     previews = prepare_previews(run, text, encoder)
     encoder.drop()
-    networks = assemble(config, run.base, run.compute, text.encoders, run.parts)
+    networks = assemble(config, run.base, run.compute, text.encoders, run.chosen.rates)
     collate = Collator(
         scan,
         latents,
@@ -112,12 +112,12 @@ def go(loaded: Loaded, folder: RunFolder, stop: Stop) -> Result:
 
 def _foretell(loaded: Loaded, first: Batch) -> None:
     """Say how long the training will take and how large the file will be, now that everything is in memory."""
-    run, method = loaded.run, loaded.networks.method
-    seconds = forecast.seconds(run.plan, loaded.step, method, first)
+    run, trained = loaded.run, loaded.networks.methods
+    seconds = forecast.seconds(run.plan, loaded.step, trained, first)
     if seconds is not None:
         without = ", sample pictures aside" if run.shots else ""
         run.reporter.say(f"time         {forecast.duration(seconds)}{without} (a step was tried)")
-    size = forecast.file_bytes(method, SAVE_DTYPES[run.config.save.save_precision])
+    size = sum(method.size(SAVE_DTYPES[run.config.save.save_precision]) for method in trained)
     run.reporter.say(f"file to come {size / 2**20:.1f} MiB")
 
 
@@ -145,7 +145,7 @@ def fill_caches(config: Config, told: Sequence[str] = (), reporter: Reporter | N
         if run.trained_text:
             reporter.notice("captions are not cached: their encoders are to be trained (network_train_unet_only = true leaves them alone)")
             return
-        prepare_text(config, TextEncoder(config, run.base, run.compute), run.compute, run.plan, (), reporter)
+        prepare_text(config, TextEncoder(config, run.base, run.compute), run.compute, run.plan, frozenset(), reporter)
 
 
 def understand(config: Config, told: Sequence[str], reporter: Reporter) -> Run:
@@ -161,8 +161,9 @@ def understand(config: Config, told: Sequence[str], reporter: Reporter) -> Run:
         zero_terminal_snr=config.model.zero_terminal_snr,
     )
     _objective(config, base).check(schedule(base.zero_terminal_snr), config.objective.min_timestep, config.objective.max_timestep)
-    parts, on_parts = trained_parts(config, base)
-    require_fitting(config, base, compute, parts)
+    if config.training.xformers:
+        require_xformers(compute)
+    chosen, on_parts = methods.chosen(config, base)
     row = models.row_of(base.checkpoint)
     pictures = require_usable(read_pictures(config.data, row.default_resolution, row.max_bucket))
     shots = plan_shots(config, pictures.datasets[0].buckets.resolution)
@@ -170,7 +171,7 @@ def understand(config: Config, told: Sequence[str], reporter: Reporter) -> Run:
     plan = make_plan(order, config.training.max_train_steps, config.training.max_train_epochs)
     for notice in (*told, *on_device, *on_base, *on_parts, *pictures.notes):
         reporter.notice(notice)
-    return Run(config, compute, base, plan, parts, shots, reporter)
+    return Run(config, compute, base, plan, chosen, shots, reporter)
 
 
 def claim_folder(run: Run) -> RunFolder:
@@ -205,7 +206,7 @@ def make_step(run: Run, networks: Networks) -> Step:
         compute.device,
         compute.dtype,
         config.model.clip_skip,
-        train_text=bool(run.trained_text),
+        run.chosen.trains,
     )
 
 
@@ -218,7 +219,7 @@ def _objective(config: Config, base: Base) -> Objective:
 def _optimization(run: Run, networks: Networks) -> Optimization:
     """The optimizer over the method's parameters, with its schedule."""
     settings, compute = run.config.optimizer, run.compute
-    groups = rate_groups(networks.method, settings)
+    groups = [group for method in networks.methods for group in method.parameter_groups()]
     row = find_optimizer(settings.optimizer_type)
     optimizer = make_optimizer(row, groups, settings.optimizer_args)
     for notice in notices(row, settings.optimizer_args, groups, settings.lr_scheduler):
@@ -278,4 +279,4 @@ def introduce(run: Run, name: str) -> None:
     for line in forecast.folder_lines(found):
         say(f"pictures     {line}")
     length = f"{plural(plan.total_steps, 'step')}, {plural(plan.epochs, 'epoch')} of {plural(plan.order.steps_in(1), 'step')}"
-    say(f"length       {length}; trained: {', '.join(run.parts)}")
+    say(f"length       {length}; trained: {', '.join(part for part in run.base.family.parts if part in run.chosen.trains)}")

@@ -12,6 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from engine import models, seeds
+from engine.adapters.base import ParamGroup
 from engine.data.batches import Batch
 from engine.data.order import Planned, Sample
 from engine.diffusion.objective import Objective, draw
@@ -23,7 +24,7 @@ from engine.optimization.schedules import find_schedule
 from engine.training import loop
 from engine.training.loop import Update
 from engine.training.metrics import Sums
-from engine.training.optim import Optimization, RateGroup, RateRule, make_optimizer
+from engine.training.optim import Optimization, RateRule, make_optimizer
 from engine.training.step import Step
 from recipes.micro_base import dataset, drawing, words
 from recipes.micro_base.dataset import Data
@@ -55,7 +56,7 @@ RATE = 1e-3  # of the U-Net
 class Whole:
     """Full training to the loop: nothing to prepare before a step, nothing to mend after it."""
 
-    def prepare(self, micro_step: int) -> None:
+    def prepare(self, micro_step: int, batch: object) -> None:
         """Nothing is drawn inside the networks."""
 
     def after_step(self) -> dict[str, Tensor]:
@@ -103,7 +104,7 @@ def _run(
     """One phase, after so many steps of those before it, from its snapshot where there is one."""
     device = next(parts["unet"].parameters()).device
     encoders = {part: parts[part] for part in family.text_parts}
-    groups = [RateGroup(part, list(network.parameters()), RATE if part == "unet" else phase.text_rate) for part, network in parts.items()]
+    groups = [ParamGroup(part, tuple(network.parameters()), RATE if part == "unet" else phase.text_rate) for part, network in parts.items()]
     optimizer = make_optimizer(find_optimizer("AdamW"), groups, {"weight_decay": 0.0, "betas": (0.9, 0.99)})
     kept = Snapshot(snapshot, parts, optimizer)
     done = kept.restore()
@@ -112,7 +113,7 @@ def _run(
     if first + done == 0:
         words.teach(family, encoders, data(), seed, device, say)
     rule = RateRule(find_schedule("cosine"), phase.steps, phase.warmup, 1, 1.0)
-    step = Step(family, parts["unet"], encoders, OBJECTIVE, schedule(False).to(device), device, torch.float32, None, train_text=True)
+    step = Step(family, parts["unet"], encoders, OBJECTIVE, schedule(False).to(device), device, torch.float32, None, frozenset(parts))
     sums = Sums(device)
 
     def micro_step(batch: Batch) -> tuple[Tensor, Tensor]:

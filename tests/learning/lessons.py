@@ -75,11 +75,7 @@ def learned(model: Model, file: Path, strength: float = 1.0) -> Iterator[Model]:
     networks = {"unet": model.network.unet, **model.encoders}
     family = model.network.family
     sites = [site for part, network in networks.items() for site in family.sites(part, network)]
-    row = adapters.row("lora")
-    method = adapters.make(
-        row, sites, dim=1, alpha=1, dropout=None, options=row.options(), seed=0, weights=tensorfile.read(file), dim_from_weights=True
-    )
-    method.train(False)
+    method = adapters.from_file(sites, tensorfile.read(file))
     method.attach()
     method.strength = strength
     try:

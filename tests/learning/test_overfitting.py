@@ -33,7 +33,8 @@ def test_the_held_out_loss_turns_while_the_training_loss_falls(base: Model, micr
                           "--resolution", "64", "--device", "cpu", "--max_train_steps", "1")  # fmt: skip
         understood = training.understand(settings, (), quiet()[0])
         loaded = training.load(understood)
-        loaded.networks.method.detach()
+        for method in loaded.networks.methods:
+            method.detach()
         step = loaded.step
         measured = Model(Network(step.family, step.unet, step.device), step.encoders, base.vae)
         curve = []

@@ -1,0 +1,186 @@
+"""Which parts of a model are trained and at which rates, and that every setting reaches the method under its own name."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any, cast
+
+import pytest
+import torch
+from torch import nn
+from training_fakes import FixedMethod
+
+from engine import adapters, models, tensorfile
+from engine.adapters import LoraArgs
+from engine.config.schema import Config, NetworkConfig, OptimizerConfig, TrainingConfig
+from engine.errors import UserError
+from engine.models.base import Base
+from engine.models.family import Site
+from engine.training import methods
+from engine.training.methods import Chosen, chosen, part_rates
+
+UNTRAINED_UNET = "the U-Net is not trained: its learning rate is 0"
+UNTRAINED_TEXT = "the text encoder is not trained: its learning rate is 0"
+
+
+def base_of(family: str) -> Base:
+    """A base model of which only the family is known."""
+    return cast(Base, SimpleNamespace(family=models.get(family)))
+
+
+TEXT_OF = {"sd1": ("text_encoder",), "sdxl": ("text_encoder", "text_encoder_2")}
+
+# learning_rate, unet_lr, text_encoder_lr -> the U-Net's rate, the text encoders'
+RATES = [
+    (1e-4, None, None, 1e-4, 1e-4),
+    (1e-4, 2e-4, None, 2e-4, 1e-4),
+    (1e-4, None, 5e-5, 1e-4, 5e-5),
+    (1e-4, 2e-4, 5e-5, 2e-4, 5e-5),
+    (1e-4, 0.0, None, 0.0, 1e-4),
+    (1e-4, None, 0.0, 1e-4, 0.0),
+    (0.0, 3e-4, None, 3e-4, 0.0),
+    (0.0, None, 3e-4, 0.0, 3e-4),
+]
+
+
+@pytest.mark.parametrize("family", ["sd1", "sdxl"])
+@pytest.mark.parametrize(("plain", "unet", "text", "of_unet", "of_text"), RATES)
+def test_the_rate_of_each_part(
+    family: str, plain: float, unet: float | None, text: float | None, of_unet: float, of_text: float
+) -> None:
+    """A rate that is left out is learning_rate; a rate of 0 leaves its part out."""
+    config = Config(optimizer=OptimizerConfig(learning_rate=plain, unet_lr=unet, text_encoder_lr=text))
+    expected = {"unet": of_unet, **dict.fromkeys(TEXT_OF[family], of_text)}
+    assert part_rates(config, base_of(family))[0] == {part: rate for part, rate in expected.items() if rate}
+
+
+UNET_ONLY, TEXT_ONLY = {"network_train_unet_only": True}, {"network_train_text_encoder_only": True}
+
+# switches, unet_lr, text_encoder_lr -> is the U-Net trained, are the text encoders, what is said
+PARTS: list[tuple[dict[str, bool], float | None, float | None, bool, bool, list[str]]] = [
+    ({}, None, None, True, True, []),
+    ({}, 1e-4, 5e-5, True, True, []),
+    ({}, 0.0, None, False, True, [UNTRAINED_UNET]),
+    ({}, None, 0.0, True, False, [UNTRAINED_TEXT]),
+    (UNET_ONLY, None, None, True, False, []),
+    (UNET_ONLY, None, 0.0, True, False, []),  # what is not trained anyway needs no word
+    (TEXT_ONLY, None, None, False, True, []),
+    (TEXT_ONLY, 0.0, None, False, True, []),
+]
+
+
+@pytest.mark.parametrize("family", ["sd1", "sdxl"])
+@pytest.mark.parametrize(("switches", "unet", "text", "has_unet", "has_text", "said"), PARTS)
+def test_the_parts_that_are_trained(
+    family: str, switches: dict[str, bool], unet: float | None, text: float | None, has_unet: bool, has_text: bool, said: list[str]
+) -> None:
+    config = Config(network=NetworkConfig(**switches), optimizer=OptimizerConfig(unet_lr=unet, text_encoder_lr=text))
+    rates, told = part_rates(config, base_of(family))
+    assert (tuple(rates), told) == (("unet",) * has_unet + TEXT_OF[family] * has_text, said)
+
+
+@pytest.mark.parametrize(
+    ("switches", "rates"),
+    [
+        ({}, {"learning_rate": 0.0}),
+        ({}, {"unet_lr": 0.0, "text_encoder_lr": 0.0}),
+        (UNET_ONLY, {"unet_lr": 0.0}),
+        (UNET_ONLY, {"learning_rate": 0.0, "text_encoder_lr": 1.0}),
+        (TEXT_ONLY, {"text_encoder_lr": 0.0}),
+        (TEXT_ONLY, {"learning_rate": 0.0, "unet_lr": 1.0}),
+    ],
+)
+def test_rates_of_0_throughout_are_refused(switches: dict[str, bool], rates: dict[str, float]) -> None:
+    config = Config(network=NetworkConfig(**switches), optimizer=OptimizerConfig(**rates))
+    with pytest.raises(UserError, match="nothing would be trained: the learning rates are 0") as caught:
+        part_rates(config, base_of("sd1"))
+    assert (caught.value.where, caught.value.hint) == ("learning_rate", "set unet_lr or text_encoder_lr")
+
+
+class Seen(SimpleNamespace):
+    """What `make` was told, and what it made."""
+
+    told: dict[str, Any]
+    method: FixedMethod
+
+
+@pytest.fixture
+def seen(monkeypatch: pytest.MonkeyPatch) -> Seen:
+    """`adapters.make` keeps its arguments; the sites of a part are its name and its network."""
+    seen = Seen(told={}, method=FixedMethod())
+
+    def make(row: object, sites: list[object], **told: object) -> FixedMethod:
+        seen.told = {"row": row, "sites": sites, **told}
+        return seen.method
+
+    monkeypatch.setattr(adapters, "make", make)
+    family = SimpleNamespace(sites=lambda part, network: [(part, network)], text_parts=("text_encoder",))
+    seen.base = SimpleNamespace(family=family, outline=lambda part: f"outline of {part}")
+    return seen
+
+
+def test_every_setting_reaches_the_method(seen: Seen, tmp_path: Path) -> None:
+    file = tmp_path / "前 一.safetensors"
+    tensorfile.write(file, {"x": torch.tensor([7.0])})
+    network = NetworkConfig(
+        network_dim=24, network_alpha=6.0, network_dropout=0.125, network_args={"conv_dim": 3, "rank_dropout": 0.5},
+        scale_weight_norms=0.75, network_weights=str(file), dim_from_weights=True,
+    )  # fmt: skip
+    modules = cast(Any, {"unet": "U", "text_encoder": "1", "text_encoder_2": "2"})
+    rates = {"unet": 2e-4, "text_encoder_2": 5e-5}
+    made = methods.make(Config(network=network, training=TrainingConfig(seed=77)), seen.base, modules, rates)
+    weights = seen.told.pop("weights")
+    assert {name: tensor.tolist() for name, tensor in weights.items()} == {"x": [7.0]}
+    assert seen.told == {
+        "row": adapters.METHODS[0],
+        "sites": [("unet", "U"), ("text_encoder_2", "2")],
+        "dim": 24,
+        "alpha": 6.0,
+        "dropout": 0.125,
+        "options": LoraArgs(conv_dim=3, rank_dropout=0.5),
+        "seed": 77,
+        "scale_weight_norms": 0.75,
+        "dim_from_weights": True,
+        "rates": rates,
+    }
+    assert made == (seen.method,)
+
+
+def test_without_a_file_nothing_is_continued(seen: Seen) -> None:
+    methods.make(Config(), seen.base, cast(Any, {"unet": "U"}), {"unet": 1.0})
+    assert seen.told["weights"] is None and seen.told["dim_from_weights"] is False
+    assert (seen.told["dim"], seen.told["alpha"], seen.told["options"], seen.told["seed"]) == (32, 16.0, LoraArgs(), 42)
+
+
+def test_what_is_chosen_stands_over_outlines(seen: Seen) -> None:
+    """So that it is refused before a weight is read."""
+    found, told = chosen(Config(optimizer=OptimizerConfig(unet_lr=3e-4, text_encoder_lr=2e-5)), seen.base)
+    assert (found, told) == (Chosen({"unet": 3e-4, "text_encoder": 2e-5}, (seen.method,)), [])
+    assert seen.told["sites"] == [("unet", "outline of unet"), ("text_encoder", "outline of text_encoder")]
+    assert Chosen({}, cast(Any, (SimpleNamespace(trains={"unet"}), SimpleNamespace(trains={"text_encoder", "unet"})))).trains == {
+        "unet", "text_encoder",
+    }  # fmt: skip
+
+
+def test_a_file_that_cannot_be_continued_is_named(tmp_path: Path) -> None:
+    """Missing, a folder, no LoRA; each before a weight of the base model is read."""
+    site = Site("lora_unet_x", nn.Linear(3, 4), "unet", "linear", True)
+    family = SimpleNamespace(sites=lambda part, network: [site], text_parts=())
+    base = cast(Base, SimpleNamespace(family=family, outline=lambda part: None))
+    tensorfile.write(tmp_path / "other.safetensors", {"x": torch.tensor([7.0])})
+    for name, told in (("none", "there is no such file"), (".", "there is no such file"), ("other.safetensors", "this is not a LoRA file")):
+        path = str(tmp_path / name)
+        with pytest.raises(UserError, match=told) as caught:
+            chosen(Config(network=NetworkConfig(network_weights=path)), base)
+        assert caught.value.where == f"network_weights = {path}" and caught.value.hint
+
+
+def test_an_error_of_the_settings_is_not_blamed_on_a_file(seen: Seen, monkeypatch: pytest.MonkeyPatch) -> None:
+    def make(*anything: object, **told: object) -> None:
+        raise UserError("a rank of 0", "set another", where="network_dim")
+
+    monkeypatch.setattr(adapters, "make", make)
+    with pytest.raises(UserError) as caught:
+        chosen(Config(), seen.base)
+    assert caught.value.where == "network_dim"
