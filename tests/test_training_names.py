@@ -10,36 +10,44 @@ import pytest
 from runs import config, quiet
 
 from engine import files, tensorfile
+from engine.config.schema import Config
 from engine.errors import UserError
 from engine.generation import samples
 from engine.generation.prompt import parse_line, settle
 from engine.generation.samples import Moment
 from engine.training import train as training
 from engine.training.runfolder import RunFolder, claim
-from engine.training.session import Result
 
 Pictures = Callable[..., list[Path]]
-Train = Callable[..., tuple[Result, str]]
+Claimed = Callable[[str], tuple[RunFolder, str]]
 
 
 @pytest.fixture
-def train(tmp_path: Path, micro_sd: Path, pictures: Pictures) -> Train:
-    """`train(name, *flags)`: a run of one step of that name; what it leaves, what it said."""
+def settings(tmp_path: Path, micro_sd: Path, pictures: Pictures) -> Callable[[str], Config]:
+    """`settings(name)`: a run of one step of that name."""
     pictures(tmp_path / "data" / "1_dot", ((64, 64),))
+    where = ("--pretrained_model_name_or_path", str(micro_sd), "--train_data_dir", str(tmp_path / "data"))
+    size = ("--resolution", "64", "--min_bucket_reso", "64", "--network_dim", "2", "--device", "cpu", "--max_train_steps", "1")
+    return lambda name: config(tmp_path, *where, *size, "--output_name", name)
 
-    def run(name: str, *flags: str) -> tuple[Result, str]:
+
+@pytest.fixture
+def claimed(settings: Callable[[str], Config]) -> Claimed:
+    """`claimed(name)`: the folder of that run, and what was said until it was there."""
+
+    def claim(name: str) -> tuple[RunFolder, str]:
         reporter, said = quiet()
-        where = ("--pretrained_model_name_or_path", str(micro_sd), "--train_data_dir", str(tmp_path / "data"), "--output_name", name)
-        size = ("--resolution", "64", "--min_bucket_reso", "64", "--network_dim", "2", "--device", "cpu", "--max_train_steps", "1")
-        return training.train(config(tmp_path, *where, *size, *flags), reporter=reporter), said.getvalue()
+        return training.claim_folder(training.understand(settings(name), (), reporter)), said.getvalue()
 
-    return run
+    return claim
 
 
 @pytest.mark.parametrize("name", ["x" * 221, "x" * 255, "x" * 300, "名" * 75])
-def test_a_name_that_is_too_long_is_refused_before_anything_is_encoded(tmp_path: Path, train: Train, name: str) -> None:
+def test_a_name_that_is_too_long_is_refused_before_anything_is_encoded(
+    tmp_path: Path, settings: Callable[[str], Config], name: str
+) -> None:
     with pytest.raises(UserError, match="this name is too long for the system") as caught:
-        train(name)
+        training.train(settings(name), reporter=quiet()[0])
     assert "`output_name`" in caught.value.hint
     assert not (tmp_path / "cache" / "latents").exists()
     assert not list((tmp_path / "output").glob("*"))
@@ -64,12 +72,12 @@ def test_every_name_that_the_trial_lets_pass_can_be_written(tmp_path: Path) -> N
 
 
 def test_a_last_save_that_the_name_prevents_goes_to_another_place(
-    tmp_path: Path, train: Train, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, settings: Callable[[str], Config], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(RunFolder, "require_names", lambda *anything: None)
     monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
     with pytest.raises(UserError, match="too long.*the LoRA was saved as") as caught:
-        train("x" * 240)
+        training.train(settings("x" * 240), reporter=quiet()[0])
     file = next(tmp_path.glob("lora-*/*.safetensors"))
     assert str(file) in caught.value.message
     assert tensorfile.read(file)
@@ -86,9 +94,9 @@ def test_a_last_save_that_the_name_prevents_goes_to_another_place(
         ("miku", "miku", False),
     ],
 )
-def test_a_name_that_had_to_be_changed_is_told(train: Train, given: str, name: str, told: bool) -> None:
-    result, said = train(given)
-    assert result.file.name == f"{name}.safetensors" and result.file.parent.name == name
+def test_a_name_that_had_to_be_changed_is_told(claimed: Claimed, given: str, name: str, told: bool) -> None:
+    folder, said = claimed(given)
+    assert folder.final.name == f"{name}.safetensors" and folder.path.name == name
     assert (f"output_name `{given}` cannot be the name of a file: this run is called `{name}`" in said) is told
 
 

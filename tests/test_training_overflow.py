@@ -16,7 +16,7 @@ from engine import tensorfile
 from engine.device import Compute
 from engine.errors import UserError
 from engine.training import train as training
-from engine.training.optim import Optimization
+from engine.training.optim import Optimization, Skips
 from engine.training.session import Result
 
 Pictures = Callable[..., list[Path]]
@@ -28,6 +28,7 @@ def train(tmp_path: Path, micro_sd: Path, pictures: Pictures, monkeypatch: pytes
     """`train(broken, *flags)`: a run in which `broken(step)` says whose gradients overflow, steps from 1; what it leaves, what it said."""
     pictures(tmp_path / "data" / "20_dot", ((64, 64),) * 2)
     monkeypatch.setattr(Compute, "make_scaler", lambda self: torch.amp.GradScaler("cpu"))
+    monkeypatch.setattr(Skips, "LIMIT", 4)  # tests/test_training_progress.py counts to twenty
     plain, done = Optimization.backward, []
 
     def run(broken: Callable[[int], bool], *flags: str) -> tuple[Result, str]:
@@ -56,31 +57,31 @@ def files_of(folder: Path) -> list[Path]:
 
 
 def test_steps_left_out_are_counted_and_told(train: Train) -> None:
-    result, said = train(lambda step: step <= 3, "--max_train_steps", "8", "--log_every_n_steps", "4")
-    assert result.step == 8
-    assert "left out     3 steps of 8" in said and "3 skipped" in said
+    result, said = train(lambda step: step <= 2, "--max_train_steps", "4", "--log_every_n_steps", "3")
+    assert result.step == 4
+    assert "left out     2 steps of 4" in said and "2 skipped" in said
     assert any(bool(tensor.any()) for name, tensor in tensorfile.read(result.file).items() if "lora_up" in name)
 
 
 @pytest.mark.parametrize("interval", ["1", "1000"])
-def test_a_run_that_only_skips_ends_after_twenty_steps_with_advice(tmp_path: Path, train: Train, interval: str) -> None:
-    with pytest.raises(UserError, match="the last 20 steps were left out: their gradients overflow in fp16") as caught:
-        train(lambda step: True, "--max_train_steps", "60", "--log_every_n_steps", interval, "--save_every_n_steps", "8")
+def test_a_run_that_only_skips_ends_with_advice(tmp_path: Path, train: Train, interval: str) -> None:
+    with pytest.raises(UserError, match="the last 4 steps were left out: their gradients overflow in fp16") as caught:
+        train(lambda step: True, "--max_train_steps", "60", "--log_every_n_steps", interval, "--save_every_n_steps", "3")
     assert "mixed_precision = bf16" in caught.value.hint
-    assert "no file is saved after step 8: nothing was learned" in caught.value.message
+    assert "no file is saved after step 3: nothing was learned" in caught.value.message
     assert "Done" not in caught.value.message
     assert not files_of(tmp_path)
 
 
 def test_what_was_learned_before_is_saved(tmp_path: Path, train: Train) -> None:
-    with pytest.raises(UserError, match="what was trained until step 25 is saved"):
-        train(lambda step: step > 5, "--max_train_steps", "60", "--log_every_n_steps", "1000")
-    assert [path.name for path in files_of(tmp_path)] == ["dot-step00000025.safetensors"]
+    with pytest.raises(UserError, match="what was trained until step 6 is saved"):
+        train(lambda step: step > 2, "--max_train_steps", "60", "--log_every_n_steps", "1000")
+    assert [path.name for path in files_of(tmp_path)] == ["dot-step00000006.safetensors"]
 
 
 def test_a_short_run_that_only_skips_is_not_done(tmp_path: Path, train: Train) -> None:
-    with pytest.raises(UserError, match="nothing was learned: 6 steps of 6 left out") as caught:
-        train(lambda step: True, "--max_train_steps", "6", "--log_every_n_steps", "4")
+    with pytest.raises(UserError, match="nothing was learned: 3 steps of 3 left out") as caught:
+        train(lambda step: True, "--max_train_steps", "3", "--log_every_n_steps", "2")
     assert "Done" not in caught.value.message and caught.value.where == "mixed_precision"
     assert not files_of(tmp_path)
 
