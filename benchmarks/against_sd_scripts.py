@@ -1,4 +1,4 @@
-"""Our step beside sd-scripts' on the same work, A/B/A/B: `python -m benchmarks.against_sd_scripts --peer CHECKOUT [--peer-python PYTHON]`.
+"""Our step beside sd-scripts' on the same work, A/B/A/B. `python -m benchmarks.against_sd_scripts --peer CHECKOUT [--peer-python PYTHON]`.
 
 The peer is a checkout of the user's own with its packages installed; nothing of it is part of this project. Both train the same random
 full-size SD 1.5 on the same pictures: batch 1, dim 32, U-Net only, AdamW, cached latents, fp32 on a CPU and bf16 on a GPU. sd-scripts

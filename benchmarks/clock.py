@@ -1,4 +1,4 @@
-"""Times the optimizer steps of any PyTorch trainer from outside: `python -m benchmarks.clock OUT.json SCRIPT.py|-m MODULE ARGS...`.
+"""Times the optimizer steps of any PyTorch trainer from outside. `python -m benchmarks.clock OUT.json SCRIPT.py|-m MODULE ARGS...`.
 
 A hook after every optimizer step notes wall and processor time; what was spent in CLIP text encoders since the step before is noted beside
 it, so that a trainer that encodes text in each step can be compared with one that does not. The device is waited for at each note.

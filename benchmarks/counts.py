@@ -1,4 +1,4 @@
-"""What the device is asked to do in a piece of code: operations, and values that the host waits for."""
+"""What a piece of code asks of the device. That is operations, and values that the host waits for."""
 
 from __future__ import annotations
 

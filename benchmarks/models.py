@@ -1,4 +1,4 @@
-"""Full-size Stable Diffusion 1.5 and SDXL with random weights: speed needs no other, and nobody has to download gigabytes."""
+"""Full-size SD 1.5 and SDXL with random weights. Speed needs no other, and nobody has to download gigabytes."""
 
 from __future__ import annotations
 

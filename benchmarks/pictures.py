@@ -1,4 +1,4 @@
-"""Smooth random pictures with captions, all of one size, in a folder that trainers read."""
+"""Smooth random pictures with captions, in a folder. All are of one size, and trainers read the folder."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Loading, caching and a training step of a random full-size model: `python -m benchmarks.step sd15|sdxl [--batch 4] [...]`.
+"""Loading, caching and a step of a random full-size model. `python -m benchmarks.step sd15|sdxl [--batch 4] [...]`.
 
 Everything runs through the engine's own code. What this command does not know itself goes to the engine as a setting, for instance
 `--gradient_checkpointing` or `--network_args conv_dim=8`. Prints one JSON object with commit and machine.

@@ -1,4 +1,7 @@
-"""Random weights that behave: every activation of order one in fp16, and an output that depends on the text."""
+"""Random weights that behave: no overflow in fp16, text that counts.
+
+Every activation is of order one, and the output depends on the text.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The memory of this process: what the C library keeps of it on a CPU, and what is said where there is no more."""
+"""The memory of this process: what is kept, what is said when it is full. On a CPU the C library keeps what a step has freed."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Keeping the machine from falling asleep during a long run: Windows counts a PC without input as idle, however hard it computes."""
+"""Keeps the machine awake during a long run. Windows counts a PC without input as idle, however hard it computes."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a run says: a live view in a terminal, plain lines elsewhere, and everything in the run's log file."""
+"""What a run says: a live view in a terminal, plain lines elsewhere. The run's log file gets everything."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Which device and number format a run uses, decided and said before anything is loaded."""
+"""Which device and number format a run uses. Both are decided and said before anything is loaded."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What works on this machine: Python, packages, folders, cards, driver, and what torch says of them in a process of its own.
+"""What works on this machine: Python, packages, folders, cards, driver. PyTorch is asked in a process of its own.
 
 Standard library only, so that it also answers where the packages are missing or broken.
 """

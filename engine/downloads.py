@@ -1,4 +1,4 @@
-"""The table of everything that is ever downloaded: `install/downloads.toml`, one row a file, with its address and its SHA-256."""
+"""The table of everything that is ever downloaded. `install/downloads.toml` has one row a file, with its address and its SHA-256."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The environment of every run: caches inside the product's folder, no hub, and nothing of the host's Python."""
+"""The environment of every run: nothing of the host's Python, no hub. All caches lie inside the product's folder."""
 
 from __future__ import annotations
 

@@ -1,4 +1,7 @@
-"""The one exception a user may cause, and how it is shown; what its sentences are made with: numbers of things, names that are near."""
+"""The one exception that a user may cause, and how it is shown.
+
+Also what its sentences are made with: numbers of things, names that are near.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,6 @@
-"""Downloads that go on where they broke off: into a `.part` file, by HTTP ranges, moved into place only with the right SHA-256.
+"""Downloads that resume where they broke off.
+
+They go into a `.part` file, by HTTP ranges. It is moved into place only with the right SHA-256.
 
 Standard library, and pip's copy of truststore where there is one: it asks Windows itself whether a certificate is good, as a browser does.
 """

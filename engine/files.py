@@ -1,4 +1,6 @@
-"""Files that are never half written: write to a temporary name, check, move into place. Content hashes and safetensors headers too.
+"""Files that are never half written.
+
+A temporary file is written, checked, and moved into place. Content hashes and safetensors headers are here too.
 
 Standard library only, so that commands which touch no tensor stay quick.
 """

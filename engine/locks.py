@@ -1,4 +1,4 @@
-"""The locks of the Windows bundle: exact versions with the SHA-256 of their wheels, and where such a wheel lies."""
+"""The locks of the Windows bundle: exact versions with their hashes. Also where such a wheel lies."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
-"""Reading torch's zip checkpoints (.ckpt, .pt, .bin) without executing anything in them, and without torch.
+"""Reads torch's .ckpt, .pt and .bin files, and executes nothing in them. No torch is needed.
 
 A pickle is a program: it names functions and calls them. Here only the few names that rebuild tensors mean something; every other name
-becomes an inert placeholder that swallows whatever is done to it. Tensors come out as descriptions (`Lazy`) and their bytes stay in the zip
+becomes a placeholder that does nothing, whatever is called on it. Tensors come out as descriptions (`Lazy`) and their bytes stay in the zip
 until they are asked for. (Format: torch.save of torch >= 1.6, `archive/data.pkl` and `archive/data/<key>`.)
 """
 

@@ -1,4 +1,4 @@
-"""What the registries of the rooms offer, for the config to check names and options against. None of them imports torch."""
+"""What the registries offer, so that the config can check names. None of them imports torch."""
 
 from __future__ import annotations
 

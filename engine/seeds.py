@@ -1,4 +1,4 @@
-"""Randomness is derived, not stored: a seed for each purpose of each sample, the same on every machine and in every order."""
+"""A seed for each purpose of each sample, derived and never stored. It is the same on every machine and in every order."""
 
 from __future__ import annotations
 

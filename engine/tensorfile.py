@@ -1,4 +1,4 @@
-"""Safetensors files of torch tensors: written whole or not at all, the same bytes for the same content.
+"""Safetensors files of torch tensors, written whole or not at all. The same content gives the same bytes.
 
 Level 0 beside `files`, apart from it because this imports torch: caches, checkpoints and adapter files all pass through here.
 """

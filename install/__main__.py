@@ -1,4 +1,7 @@
-"""`python -m install`, called by Install.cmd with the settings at its top: every step is checked first, and skipped where it is right."""
+"""`python -m install`: the steps of the installation, in their order.
+
+Install.cmd calls it with the settings at its top. Each step is checked first, and skipped where it is right.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The packages of the locks: which are not installed as they should be, and pip's work, checked and explained."""
+"""The packages of the locks: what is not installed as it should be. Also pip's work, checked and explained."""
 
 from __future__ import annotations
 

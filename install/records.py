@@ -1,4 +1,4 @@
-"""What pip has installed, by its own RECORD files: what is whole, what must go, and what would tie the folder to its place."""
+"""What pip has installed, by its own RECORD files. They tell what is whole, what must go, and what would tie the folder to its place."""
 
 from __future__ import annotations
 

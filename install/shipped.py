@@ -1,4 +1,4 @@
-"""What a newer zip, unpacked over this folder, brings and takes away: front scripts are put in place, files of the past are removed."""
+"""What a newer zip brings, unpacked over this folder, and takes away. Front scripts are put in place, files of the past are removed."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Which of torch's three builds a machine needs, from its cards' compute capability and their driver."""
+"""Which of torch's three builds a machine needs. The compute capability of its cards and their driver decide."""
 
 from __future__ import annotations
 

@@ -1,4 +1,6 @@
-"""Draws the demo's pictures, `train_data/demo/`: an invented creature in twelve poses, with captions that name what else is there.
+"""Draws the demo's pictures, `train_data/demo/`.
+
+They show an invented creature in twelve poses, with captions that name what else is there.
 
     python -m recipes.demo_pictures
 

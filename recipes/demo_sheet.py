@@ -1,4 +1,4 @@
-"""Lays a run's sample pictures out as one small picture, for the README: `python -m recipes.demo_sheet output/demo docs/demo.png`."""
+"""Lays a run's sample pictures out as one picture, for the README. `python -m recipes.demo_sheet output/demo docs/demo.png`."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Makes the locks of the Windows bundle: exact versions with the SHA-256 of their wheels, from requirements*.txt. It is called so:
+"""Makes the locks of the Windows bundle from requirements*.txt. They hold exact versions with the SHA-256 of their wheels. It is called so:
 
     python -m recipes.lock_windows [--wheels cache/windows-wheels]
 

@@ -1,4 +1,4 @@
-"""Makes the photographs that the tests train on, `tests/data/photographs/`: crops of those inside the PyPI package scikit-image.
+"""Makes the tests' photographs, `tests/data/photographs/`. They are crops of those inside the PyPI package scikit-image.
 
     pip install scikit-image==0.26.0
     python recipes/photographs.py

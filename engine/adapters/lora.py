@@ -1,4 +1,4 @@
-"""LoRA (Hu et al. 2021, arXiv 2106.09685): W + alpha / r * up @ down, for Linear layers and convolutions.
+"""LoRA (Hu et al. 2021, arXiv 2106.09685): W + alpha / r * up @ down. It sits in Linear layers and convolutions.
 
 Without `conv_dim` it sits in the transformers' Linear layers and 1x1 convolutions (LierLa); with it also in the residual blocks, where 3x3
 convolutions have a rank and alpha of their own (C3Lier). The formula itself stands in `lorafile.product`.

@@ -1,4 +1,4 @@
-"""LoRA files as every image program reads them: names, shapes, alpha, hashes; and merging one into weights.
+"""LoRA files: names, shapes, alpha, hashes; and merging one into weights. They are as every image program reads them.
 
 Naming and shapes are those of kohya's sd-scripts: `<module>.lora_down.weight` [r, in(, k, k)], `<module>.lora_up.weight` [out, r(, 1, 1)],
 `<module>.alpha` (scalar), the weight's change being alpha / r * up @ down.

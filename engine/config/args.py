@@ -1,4 +1,4 @@
-"""`network_args` and `optimizer_args`: options of a registry's row, typed by the row's own dataclass."""
+"""`network_args` and `optimizer_args`: the options of a registry's row. The row's own dataclass gives their types."""
 
 from __future__ import annotations
 

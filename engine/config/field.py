@@ -1,4 +1,4 @@
-"""How a setting is described: one line of help, what values are valid, and where sd-scripts' default differs."""
+"""How a setting is described: help, valid values, sd-scripts' default. The last only where it differs."""
 
 from __future__ import annotations
 

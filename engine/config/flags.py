@@ -1,4 +1,6 @@
-"""sd-scripts' command line as sources of settings: `--network_dim 32`, `--shuffle_caption`, `--network_args "a=1" "b=2"`, `--key=value`.
+"""The command line as sources of settings, spelled as in sd-scripts.
+
+For instance `--network_dim 32`, `--shuffle_caption`, `--network_args "a=1" "b=2"`, `--key=value`.
 
 Ours besides: `--config x.toml` (as `--config_file`, any number of times) and `--set key=value`. Files come before options in whatever
 order they are written, as in sd-scripts. words.py says which words an option takes. What a front script handed over is the option

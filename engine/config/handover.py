@@ -1,4 +1,4 @@
-"""What a front script hands over: its variables and arguments, as one JSON text in an environment variable.
+"""What a front script hands over: its variables and its arguments. They come as one JSON text in an environment variable.
 
 `scripts/lib/hand_over.ps1` writes {"script": its path, "command": "train", "edition": "Desktop" (5.1) or "Core", "variables": {...},
 "arguments": [...]} into ENGINE_HANDOVER. `words` makes a command line of it, in which `--handover` stands before the text itself; `sources`

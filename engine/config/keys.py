@@ -1,4 +1,4 @@
-"""The schema as a table: every key with its section, type, default and description."""
+"""The schema as a table: every key with section, type, default, help."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""From sources of settings to one Config, every value knowing its origin, with all problems told at once. Imports no torch."""
+"""From sources of settings to one Config, with all problems told at once. Every value knows its origin. Imports no torch."""
 
 from __future__ import annotations
 

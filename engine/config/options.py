@@ -1,7 +1,7 @@
-"""Every option of sd-scripts' SD1 and SDXL network training, with its state here.
+"""Every option of sd-scripts' LoRA training, with its state here. These are the options of train_network.py and sdxl_train_network.py.
 
-A key that is in none of these states is unknown, which is an error. A value that asks for nothing (false, 0, an empty text or list, and
-what a row adds) is accepted in every state: files that other front ends write are full of them.
+A key that is in none of these states is unknown, which is an error. A value can mean that the option is off: false, 0, an empty text or
+list, and what its row adds. Such a value is accepted in every state, since the files that other front ends write are full of them.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Where values come from, and what was found wrong with them: gathered, sorted and raised together."""
+"""What was found wrong with values, and where each value came from. Problems are gathered, sorted and raised together."""
 
 from __future__ import annotations
 

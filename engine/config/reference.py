@@ -1,4 +1,4 @@
-"""`configs/reference.toml`: every setting with its default, its help, and sd-scripts' default where it differs."""
+"""Writes `configs/reference.toml`: every setting, its default, its help. Where sd-scripts' default differs, that is written too."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Settings as text: the list that `python -m engine config` prints, and a TOML file that loads back to the same settings."""
+"""Settings as text: the list of `config`, and a run's own TOML file. That file loads back to the same settings."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What the registries of the other rooms show to the config: names, help and the options each row takes. Config imports none of them."""
+"""What the config sees of the other rooms' registries. Names, help and the options each row takes. Config imports none of them."""
 
 from __future__ import annotations
 

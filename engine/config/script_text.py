@@ -1,4 +1,4 @@
-"""A front script as text: where its variables are assigned, whether they are read again, and how the file was saved.
+"""A front script as text: where its variables are assigned. Also whether they are read again, and how the file was saved.
 
 PowerShell itself says what the variables hold; this only finds their lines, and what stands there, for messages.
 """

@@ -1,4 +1,4 @@
-"""The sources of settings: files and the command line, each as entries that know where they stand. Nothing is judged here but form."""
+"""The sources of settings: files and the command line. Each is entries that know where they stand. Nothing is judged here but form."""
 
 from __future__ import annotations
 

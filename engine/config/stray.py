@@ -1,4 +1,4 @@
-"""What to write for a word of the command line that belongs to no option: one place makes these sentences for every command."""
+"""What to write instead of a word that belongs to no option. One place makes these sentences for every command."""
 
 from __future__ import annotations
 

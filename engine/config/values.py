@@ -1,4 +1,4 @@
-"""From what a file or a command line says to a value of the right type, or a sentence that says why not."""
+"""A value as it is written -> one of the right type, or why it is none. It may stand in a file or on a command line."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Every variable of the front scripts that is not simply a setting of the same name, with its state (peers.md 4.1, 4.3).
+"""Every variable of the front scripts that is no plain setting. A plain one has a setting's name and meaning. Each has its state.
 
 Names and meanings are those of lora-scripts and lora-scripts-windows. A variable that is in neither this table nor `options.RUN` is the
 user's own where the script reads it again, and a mistake otherwise.

@@ -1,4 +1,4 @@
-"""The words of a command line as options, each with the words that it takes; a word that belongs to none is told, with what to write.
+"""The words of a command line as options with their values. A word that belongs to none is told, with what to write.
 
 How many words an option takes follows from the setting's type, or from how a command's help writes it: `--out FOLDER`, `--lora FILE ...`.
 A dash and a letter is never a value, except behind an equals sign: `--prompt=-x`.

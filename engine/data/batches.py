@@ -1,4 +1,4 @@
-"""Batches for the training step: everything a step needs, drawn and collated on the CPU, one batch ahead in a thread."""
+"""Batches for the training step, drawn and collated on the CPU. They hold everything a step needs. A thread makes them one ahead."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Which size a picture is trained at: the bucket table, resize and crop, and SDXL's size numbers. Pure.
+"""Which size a picture is trained at: bucket table, resize, crop. SDXL's size numbers are made here too. Pure.
 
 Sizes are (width, height) in pixels throughout.
 """

@@ -1,4 +1,4 @@
-"""Latents and text outputs, encoded once and kept on disk: keyed by content, verified, shared between runs.
+"""Latents and text outputs, encoded once and kept on disk. They are keyed by content, verified, and shared between runs.
 
 The encoders are handed in. Everything they return goes to the CPU at once, so GPU memory does not grow with the number of pictures.
 """

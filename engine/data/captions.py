@@ -1,4 +1,4 @@
-"""Caption text to caption text: prefix, dropout, wildcards, shuffling, in the order that sd-scripts documents.
+"""Caption text -> caption text: prefix, dropout, wildcards, shuffling. The order is the one that sd-scripts documents.
 
 Pure: the random draws come from the generator that is handed in, so the same generator gives the same caption.
 """

@@ -1,4 +1,7 @@
-"""Picture files to upright RGB pixels: EXIF orientation, transparency, palettes, 16 bits a channel. Pillow only, no torch."""
+"""Picture files -> upright RGB pixels.
+
+EXIF orientation, transparency, palettes and 16 bits a channel are seen to. Pillow only, no torch.
+"""
 
 from __future__ import annotations
 

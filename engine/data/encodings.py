@@ -1,4 +1,7 @@
-"""Caption bytes to text: UTF-8 first, then the encodings that older Windows editors left behind, recognised by plausibility."""
+"""Caption bytes -> text, in whatever encoding an editor left them.
+
+UTF-8 is tried first, then those of older Windows editors, recognised by plausibility.
+"""
 
 from __future__ import annotations
 

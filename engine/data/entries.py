@@ -1,4 +1,4 @@
-"""One cache entry: tensors in a file with their checksum, and a bounded store of entries in memory."""
+"""One cache entry, a file of tensors with their checksum. Also a bounded store of entries in memory."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Where the pictures are: `<repeats>_<text>` folders as sd-scripts reads them, flat folders, regularisation folders.
+"""Where the pictures are: `<repeats>_<text>`, flat and regularisation folders. The names are read as sd-scripts reads them.
 
 Also the types that the rest of the room speaks in: Subset, Dataset, Item, Scan.
 """

@@ -1,4 +1,4 @@
-"""What is known of every picture file without opening it again: size, content hash, a thumbnail, or what is wrong with it.
+"""What is known of each picture file without opening it again. That is its size, content hash and a thumbnail, or what is wrong with it.
 
 Kept in one SQLite file beside the caches and keyed by path, file size and time, so that a second look at 1,000 pictures takes a moment.
 """

@@ -1,4 +1,4 @@
-"""What a file is by its first bytes, so that a message can name what is no picture for us.
+"""What a file is by its first bytes. So a message can name what is no picture for us.
 
 A table of patterns and nothing else: no decoder is asked, and no program is started. The marks are those of the formats' specifications.
 """

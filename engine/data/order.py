@@ -1,4 +1,4 @@
-"""Which samples make which batch, for the whole run: pure functions of the items, the seed and the epoch.
+"""Which samples make which batch, for the whole run. Pure functions of the items, the seed and the epoch.
 
 Randomness belongs to the sample: its flip and its caption are drawn from (seed, purpose, index of the sample in the run), so neither
 batches, processes nor resuming change them.

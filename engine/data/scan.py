@@ -1,4 +1,4 @@
-"""Folders to items: captions read, pictures looked up in the index and placed in their buckets, everything odd noted."""
+"""Folders -> items: captions read, buckets chosen, odd things noted. Pictures are looked up in the index."""
 
 from __future__ import annotations
 

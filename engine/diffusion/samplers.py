@@ -1,4 +1,4 @@
-"""The samplers by the names that sd-scripts gives them. diffusers' schedulers do the work; they are imported when one is made."""
+"""The samplers by the names that sd-scripts gives them. They are diffusers' schedulers, imported when one is made."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The noise schedule of Stable Diffusion, in double precision, and what one training step looks up in it.
+"""The noise schedule of Stable Diffusion, and what a step looks up in it. It is in double precision.
 
 x_t = signal(t) * x_0 + spread(t) * noise, with signal = sqrt(alphas_cumprod) and spread = sqrt(1 - alphas_cumprod)
 (Ho et al. 2020, arXiv 2006.11239, equation 4).

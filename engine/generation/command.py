@@ -1,4 +1,4 @@
-"""The work of `python -m engine sample`: base model, LoRA files and prompts -> pictures and a page with a row for each file.
+"""The work of `sample`: base model, LoRA files, prompts -> pictures. A page has a row for each file.
 
 Where these go is said in `compare`. Networks are loaded in the order of need, and dropped before the next: text encoders, U-Net, VAE.
 """

@@ -1,4 +1,6 @@
-"""Where `sample` puts its work: pictures named by what is in them, and a page for each call. Nothing is replaced by anything else.
+"""Where `sample` puts its work: names of pictures, a page for each call.
+
+A picture is named by what is in it. Nothing is replaced by anything else.
 
 A picture's name ends in the first digits of its file's SHA-256. The file holds the pixels and the text of how they were made, so whatever
 differs (a LoRA, a base model, a prompt, a setting) gives another file; the same picture made again is the same file.

@@ -1,4 +1,7 @@
-"""Prompts -> conditioning: emphasis as weights on the tokens' states, long prompts in as many chunks as they need."""
+"""Prompts -> conditioning: emphasis, and prompts of any length.
+
+Emphasis is weights on the tokens' states. A long prompt takes as many chunks as it needs.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The page that lays training steps against prompts, and the small record beside it from which the page is written anew.
+"""The page that lays training steps against prompts. A small record beside it is what the page is written anew from.
 
 A page needs nothing but the pictures it points to: no network, no other file. `samples.json` keeps the rows of a run's `samples.html`.
 """

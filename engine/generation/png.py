@@ -1,4 +1,4 @@
-"""PNG files that say how they were made, in the web UIs' `parameters` text: writing and reading.
+"""PNG files that say how they were made: writing and reading. The text is the web UIs' `parameters`.
 
 The format of AUTOMATIC1111's web UI: prompt, an optional "Negative prompt:" line, then one line of `Key: value` pairs.
 """

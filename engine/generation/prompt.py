@@ -1,4 +1,6 @@
-"""Prompt syntax -> data: sd-scripts' options in a line, and the emphasis marks of the web UIs. Pure; the examples specify it.
+"""Prompt syntax -> data: options in a line, and marks of emphasis.
+
+The options are sd-scripts', the marks the web UIs'. Pure; the examples specify it.
 
 `--n --w --h --d --s --l --ss` are the options of sd-scripts' previews; `--karras` and `--am` are ours. Unlike there, what stands before the
 first option is always the prompt, numbers may be negative or decimal, and an unknown option is an error.

@@ -1,4 +1,4 @@
-"""A prompt file -> prompts: `.txt` with a prompt a line, `.toml` with [prompt] and [[prompt.subset]], `.json` with a list. No torch.
+"""A prompt file (.txt, .toml or .json) -> prompts. They are a prompt a line, [prompt] and [[prompt.subset]], and a list. No torch.
 
 Every error names file and line.
 """

@@ -1,4 +1,4 @@
-"""Sample pictures of a run: prompts -> PNG files and the page that compares them.
+"""Sample pictures of a run: prompts -> PNG files and their page.
 
 `Painter` makes pictures, `Previewer` a run's files of them. These have sd-scripts' names without its time of day, so that a picture made
 again takes the old one's place:

@@ -1,4 +1,7 @@
-"""One network of a file: described from its shapes, and every tensor accounted for. Errors name tensors as the user's file does."""
+"""One network of a file: described, and every tensor accounted for.
+
+The description comes from the shapes. Errors name tensors as the user's file does.
+"""
 
 from __future__ import annotations
 

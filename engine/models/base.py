@@ -1,4 +1,4 @@
-"""A base model in use: what it is, what the user has set otherwise, and its parts, loaded when they are needed."""
+"""A base model in use: what it is, and its parts, loaded when needed. What the user has set otherwise is known here too."""
 
 from __future__ import annotations
 

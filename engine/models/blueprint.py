@@ -1,4 +1,4 @@
-"""Which tensors a network of a given description has: names (diffusers' and transformers') and shapes.
+"""Which tensors a network of a given description has. Their names are diffusers' and transformers'; their shapes are given too.
 
 Recognition compares a file with this, so that missing, extra and misshapen tensors are named before anything is loaded. Tests hold it equal
 to the networks that diffusers and transformers build. Pure; imports no torch.

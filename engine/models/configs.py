@@ -1,4 +1,4 @@
-"""Network descriptions <-> the configuration files of diffusers and transformers.
+"""Network descriptions <-> diffusers' and transformers' configurations.
 
 Written: the keys that make the network. Read: where a diffusers folder has a configuration it decides what shapes cannot tell (heads,
 activation, scale); what shapes do tell must agree with it, and an option that we do not build must be off.

@@ -1,4 +1,7 @@
-"""Writing a whole checkpoint: one .safetensors in the original layout, or a diffusers folder that old and new readers load."""
+"""Writes a whole checkpoint, as one file or as a diffusers folder.
+
+The file is a .safetensors in the original layout. Old and new readers load the folder.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What the rest of the engine sees of a model family: one protocol, and the frozen data that passes through it.
+"""The protocol of a model family, and the data that passes through it. The rest of the engine sees nothing else of a family.
 
 Nothing here imports torch, so that recognising a file stays quick; tensors appear in annotations only.
 """

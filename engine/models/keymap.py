@@ -1,4 +1,4 @@
-"""Two-way renaming between the original layout (LDM, SGM, open_clip) and the names that diffusers and transformers give. Pure.
+"""Tensor names of the original layout <-> diffusers' and transformers'. The original layout is that of LDM, SGM and open_clip. Pure.
 
 A file's tensors become a `Plan`: moves that say which tensors turn into which, and by what change of shape. Every rule is a pair of
 module names, used in both directions; the pairs of a network follow from its own names (how many levels, layers, where attention is).

@@ -1,4 +1,4 @@
-"""Where each family keeps its networks: prefixes in a single file, folders in the diffusers layout. A table; imports no torch."""
+"""Where each family keeps its networks: prefixes in a file, or folders. A table; imports no torch."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Networks from descriptions: diffusers' and transformers' classes, built without memory and filled with a file's tensors.
+"""Networks from descriptions, built without memory, filled from a file. The classes are diffusers' and transformers'.
 
 Never asks a hub: every configuration comes from `configs`.
 """

@@ -1,4 +1,4 @@
-"""Which model a file or folder is, from names and shapes alone; or a refusal that says what it is instead.
+"""Which model a file or folder is; or a refusal that says what it is. Names and shapes alone decide.
 
 No weight is read and no torch imported. What comes out is complete: every tensor of every network has been accounted for.
 """

@@ -1,4 +1,4 @@
-"""Files that are not a base model, told by the names in them, and what to say about each."""
+"""Files that are no base model, and what to say about each. They are told by the names in them."""
 
 from __future__ import annotations
 

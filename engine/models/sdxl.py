@@ -1,4 +1,7 @@
-"""Stable Diffusion XL base: two text encoders, a pooled text vector and the picture's size as extra conditioning."""
+"""Stable Diffusion XL base: two text encoders, pooled text, size numbers.
+
+The pooled vector and the picture's size are extra conditioning.
+"""
 
 from __future__ import annotations
 

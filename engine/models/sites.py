@@ -1,4 +1,4 @@
-"""The layers that adapters may change, under the names that kohya's files give them and every UI reads."""
+"""The layers that adapters may change, under kohya's names. Every UI reads these names."""
 
 from __future__ import annotations
 

@@ -1,4 +1,6 @@
-"""Where tensors come from: one file, or one network's files in a diffusers folder, told by names and shapes before any weight is read.
+"""Where tensors come from: one file, or a network of a diffusers folder.
+
+Names and shapes tell the networks apart before any weight is read.
 
 Imports no torch. `weights` reads the tensors that are listed here.
 """

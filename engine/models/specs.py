@@ -1,7 +1,8 @@
-"""What a network is: typed descriptions, found from the names and shapes of its tensors (in diffusers' naming), without a weight.
+"""What a network is: a typed description, found from its tensors. Their names (diffusers') and shapes suffice; no weight is read.
 
-Widths and depths come from the shapes, so a narrow model of a family is the same code path. What shapes cannot tell follows the family's
-rule: SD1's U-Net has 8 heads a level, SDXL's width/64, CLIP width/64, each at least 1; CLIP-L uses quick_gelu, open_clip's bigG gelu.
+Widths and depths come from the shapes, so a narrow model of a family takes the same path through the code. What shapes cannot tell follows
+the family's rule. SD 1's U-Net has 8 heads a level, SDXL's has width/64, CLIP has width/64; each has at least 1. CLIP-L uses quick_gelu,
+open_clip's bigG uses gelu.
 """
 
 from __future__ import annotations

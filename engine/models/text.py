@@ -1,4 +1,4 @@
-"""Running CLIP text encoders: long captions in chunks, which layer's states are used, and the pooled output.
+"""Running CLIP text encoders: chunks, choice of layer, pooled output. A long caption is several chunks.
 
 Ids arrive flat, as `tokens` lays them out; here they become passes of 77 (start, 75 tokens, end) and the states are joined again. Layers beyond the wanted one are not run.
 """

@@ -1,4 +1,4 @@
-"""Captions -> CLIP token ids, by the `tokenizers` library alone: no torch, no transformers, so that `check` stays quick.
+"""Captions -> CLIP token ids, by the `tokenizers` library alone. No torch and no transformers, so that `check` stays quick.
 
 The vocabulary is OpenAI's CLIP byte-pair encoding, whose merges lie in `clip/` (clip/README.md); it is built from them when first needed.
 """

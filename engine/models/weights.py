@@ -1,4 +1,4 @@
-"""Reading and writing one network's tensors: lazily, part by part, under the names of the other layout where that is asked.
+"""Reads and writes one network's tensors, lazily and part by part. Where it is asked, they have the names of the other layout.
 
 Only the wanted network's tensors are read, each straight to its dtype and device. No memory map stays open on a file.
 """

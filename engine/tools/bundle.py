@@ -1,4 +1,7 @@
-"""`bundle`: what is handed out for Windows, a zip or a folder, the same bytes on every machine, with the SHA-256 of all its files."""
+"""`bundle`: makes what is handed out for Windows, a zip or a folder.
+
+The bytes are the same on every machine. It holds the SHA-256 of all its files.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""`check`: what a run would train on, told before it starts, and a contact sheet of it. Imports no torch."""
+"""`check`: what a run would train on, told before it starts. It writes a contact sheet too. Imports no torch."""
 
 from __future__ import annotations
 

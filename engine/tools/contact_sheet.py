@@ -1,4 +1,4 @@
-"""The contact sheet: one HTML file that shows every picture as it will be trained on, cut to its bucket, with its caption.
+"""The contact sheet: every picture as it will be trained on. One HTML file shows each cut to its bucket, with its caption.
 
 Everything is inside the file, so it works offline and can be sent to somebody. The crops are the index's thumbnails, moved and cut by
 the browser, so that writing it decodes no picture; cards outside the window are not laid out, which keeps thousands of them quick.

@@ -1,4 +1,4 @@
-"""What a run would train on, examined: folders, buckets, captions, odd pictures, length. No torch: index, captions and order are enough."""
+"""What a run would train on: folders, buckets, captions, length. Odd pictures are named. No torch: index, captions and order are enough."""
 
 from __future__ import annotations
 

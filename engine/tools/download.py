@@ -1,4 +1,7 @@
-"""`download`: a base model or a VAE into `models/`, by address or by its name on the hub; nothing else asks the network for models."""
+"""`download`: gets a base model or a VAE into `models/`.
+
+It goes by address or by the name on the hub. Nothing else asks the network for models.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a model or adapter file is, told from its header alone: `python -m engine inspect FILE`. Imports no torch."""
+"""`inspect`: what a model or adapter file is, by its header alone. Imports no torch."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""From the settings to the pictures of a run: which folders, in which buckets, with which captions. Imports no torch."""
+"""From the settings to the pictures of a run. Which folders, in which buckets, with which captions. Imports no torch."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""`tensorboard`: the viewer of the logs, through its library, so that no launcher with an absolute path in it is needed."""
+"""`tensorboard`: shows the logs, through TensorBoard's library. So no launcher with an absolute path in it is needed."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The files a run saves: what its methods write, under sd-scripts' names, old ones removed as the settings say."""
+"""The files that a run saves, and which of them it removes again. They are what its methods write, under sd-scripts' names."""
 
 from __future__ import annotations
 

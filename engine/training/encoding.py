@@ -1,4 +1,4 @@
-"""Pictures and captions encoded before the loop: which networks that needs, for how long, and what the run says of it."""
+"""Pictures and captions are encoded before the loop. Which networks that needs, for how long, and what the run says of it."""
 
 from __future__ import annotations
 

@@ -1,4 +1,7 @@
-"""What a run knows of itself before its first step: gathered here once, for the saved files' metadata and the summary at the start."""
+"""What a run knows of itself before its first step.
+
+It is gathered here once, for the saved files' metadata and the summary at the start.
+"""
 
 from __future__ import annotations
 

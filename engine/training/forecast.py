@@ -1,4 +1,7 @@
-"""What is said before a run begins: what each folder teaches; with everything in memory, how long it takes and how large its file is."""
+"""What is said before a run begins: its folders, its time, its file.
+
+What each folder teaches is said first; time and size follow when everything is in memory.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,7 @@
-"""Whether a run has outgrown its card: Windows' driver then goes on in the PC's memory, in silence and ten times slower."""
+"""Whether a run has outgrown its card.
+
+Windows' driver then uses the PC's memory. It does not say so, and a step takes ten times as long.
+"""
 
 from __future__ import annotations
 

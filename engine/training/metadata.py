@@ -1,4 +1,6 @@
-"""What a saved LoRA says of itself: sd-scripts' `ss_*` keys and the Model Spec's `modelspec.*` keys, all values text.
+"""What a saved LoRA says of itself: `ss_*` and `modelspec.*` keys.
+
+The first are sd-scripts', the second the Model Spec's. All values are text.
 
 WebUI reads the tag counts, ComfyUI's managers the architecture, sd-scripts' tools dim and alpha.
 File names go in, never folders: people publish these files.

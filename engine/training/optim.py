@@ -1,4 +1,4 @@
-"""Optimizers built from their rows, parameter groups, and the learning rate as a function of the step.
+"""Optimizers, parameter groups, and the learning rate of each step. An optimizer is built from its row.
 
 There is no scheduler object: the rate is worked out from the step and assigned, so a run that starts at step N has the right one.
 Host reads: none with AdamW, AdamW8bit and Lion in bf16 or fp32. The named exceptions, once an optimizer step: fp16's loss scaler (it

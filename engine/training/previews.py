@@ -1,4 +1,4 @@
-"""Sample pictures of a run, wired to its networks: which prompts, when, and what they need kept in memory."""
+"""Sample pictures of a run, wired to its networks. Which prompts, when, and what they need kept in memory."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What is shown and logged of the steps: figures read from the device once an interval, and nowhere between."""
+"""What is shown and logged of the steps. Figures are read from the device once an interval, and nowhere between."""
 
 from __future__ import annotations
 

@@ -1,4 +1,7 @@
-"""The proof that training works here: every package imported, then a few real steps on the built-in base model and the demo's pictures."""
+"""The proof that training works here: a few real steps.
+
+Every package is imported first. The steps use the built-in base model and the demo's pictures.
+"""
 
 from __future__ import annotations
 

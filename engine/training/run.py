@@ -1,4 +1,4 @@
-"""A run as it was understood from its settings, before the first network is loaded."""
+"""A run as its settings say it, before any network is loaded."""
 
 from __future__ import annotations
 

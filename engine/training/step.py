@@ -1,4 +1,4 @@
-"""One micro-step of diffusion training: a batch in, its loss out, all on the device."""
+"""One micro-step of diffusion training: a batch in, its loss out. All of it is on the device."""
 
 from __future__ import annotations
 

@@ -1,6 +1,7 @@
-"""Ctrl-C: a run that loads stops at once; one that trains at the next good moment, and saves; pressed again, at once, but not in saving.
+"""Ends a run early when asked, by Ctrl-C or a closed terminal.
 
-A terminal that is closed asks too: by SIGHUP under Linux, by an event of the console under Windows. It can ask only once.
+A run that loads stops at once. One that trains stops at the next good moment, and saves. A second Ctrl-C stops it at once, unless it is
+saving. A terminal that is closed asks once: by SIGHUP under Linux, by an event of the console under Windows.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""The composition root of a run: settings in, a trained file with sample pictures out.
+"""The composition root of a run: settings in, a trained file out. Sample pictures come with it.
 
 Read `train` for the order of things: whatever can be refused is refused first, and what needs memory is dropped before the next is loaded.
 """

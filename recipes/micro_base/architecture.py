@@ -1,4 +1,4 @@
-"""What the micro models are: real layouts and the real vocabulary, narrow networks.
+"""What the micro models are: real layouts and words, narrow networks. The vocabulary is the real one too.
 
 The layouts fix group normalisation at 32 groups. Where a network ends in one over 32 channels, each channel alone is brought to mean 0, and
 the network cannot say how bright a flat picture is; so the first level of every U-Net and autoencoder has 64.

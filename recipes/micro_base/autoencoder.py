@@ -1,4 +1,6 @@
-"""Trains the micro models' autoencoder: L1 on pixels and on their differences, a light pull of the latents towards N(0, 1).
+"""Trains the micro models' autoencoder.
+
+The loss is L1 on pixels and on their differences, with a light pull of the latents towards N(0, 1).
 
 The engine trains no autoencoders, so this stands here. Both micro models have the same one; only the scale that their layouts prescribe
 differs, and is folded into the convolutions next to the latents.

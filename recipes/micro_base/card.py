@@ -1,4 +1,4 @@
-"""Measures a micro model as its card reports it: `python -m recipes.micro_base.card models/micro/micro-sd.safetensors`."""
+"""Measures a micro model as its card reports it. `python -m recipes.micro_base.card models/micro/micro-sd.safetensors`."""
 
 from __future__ import annotations
 

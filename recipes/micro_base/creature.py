@@ -1,4 +1,4 @@
-"""An invented creature that no model has seen, for showing that a LoRA learns it.
+"""An invented creature that no model has seen, for a LoRA to learn.
 
 It has a plump turquoise body, a cream belly, two tall pink ears, dark eyes, arms and a tail, all of them large enough to
 survive latents of eight pixels a cell.

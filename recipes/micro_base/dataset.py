@@ -1,4 +1,4 @@
-"""What U-Nets and text encoders are trained on: latents of scenes and their captions."""
+"""What U-Nets and text encoders learn from: latents and their captions. The latents are of scenes."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Trains U-Net and text encoders together with the engine's own families, objective, step and loop."""
+"""Trains U-Net and text encoders with the engine's own step and loop. Families and objective are the engine's too."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Pictures of scenes, 64 x 64: drawn four times as large and averaged down, every one a little different."""
+"""Pictures of scenes, 64 x 64. They are drawn four times as large and averaged down, every one a little different."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What is in a picture, by plain statistics and template matching: no network judges another here."""
+"""What is in a picture, by statistics and template matching. No network judges another here."""
 
 from __future__ import annotations
 

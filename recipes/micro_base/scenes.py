@@ -1,4 +1,4 @@
-"""The little world that the micro models know: one shape on a plain ground, and the words for it.
+"""The little world that the micro models know, and its words. A scene is one shape on a plain ground.
 
 A scene is six attributes. A tenth of the combinations of shape, colour, position and ground never occurs in training, so that a test can
 ask whether the model has learned the words or the pictures.

@@ -1,4 +1,4 @@
-"""A training's state on disk, so that it may be interrupted at any moment and continued: written whole or not at all."""
+"""A training's state on disk, written whole or not at all. So training may be interrupted at any moment, and resumes."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The weights that training starts from: a function of the seed and the names alone.
+"""The weights that training starts from, by seed and name alone.
 
 Every tensor is drawn from a generator of its own, seeded by its name, so neither order nor other tensors matter. Values are uniform: torch
 makes those from integers, so that every machine makes the same ones, which is not so for the normal distribution's logarithms.

@@ -1,7 +1,7 @@
-"""Teaches the text encoders the words alone, before a U-Net listens, as CLIP's had learned them before Stable Diffusion was trained.
+"""Teaches the text encoders the words, before any U-Net is trained. CLIP's had learned them before Stable Diffusion was trained.
 
-What cross-attention hears of random encoders differs so little from caption to caption that the U-Net of SD learns to ignore it: colours
-came after some hundred steps, places after thousands not at all. So each encoder first learns to say enough for the picture to be guessed.
+Random encoders give nearly the same output for every caption, and the U-Net of SD learns to ignore it: colours came after some hundred
+steps, places not even after thousands. So each encoder first learns to say enough for the picture to be guessed.
 """
 
 from __future__ import annotations
