@@ -1,4 +1,4 @@
-"""The table of levels in docs/decisions.md, held against the syntax trees of engine/: nothing imports upward or sideways.
+"""The table of levels in docs/architecture.md, held against the syntax trees of engine/: nothing imports upward or sideways.
 
 Every import counts, also those inside functions and for type checking only.
 """
@@ -109,8 +109,8 @@ def test_nothing_imports_upward_or_sideways() -> None:
 
 
 def test_the_document_has_the_same_table() -> None:
-    text = (ENGINE.parent / "docs/decisions.md").read_text(encoding="utf-8")
-    lines = text.partition("```\n")[2].partition("```")[0].splitlines()
+    text = (ENGINE.parent / "docs/architecture.md").read_text(encoding="utf-8")
+    lines = text.partition("## Levels")[2].partition("```\n")[2].partition("```")[0].splitlines()
     begins = [at for at, line in enumerate(lines) if line.startswith("level ")] + [len(lines)]
     told = [frozenset(word for line in lines[begin:end] for word in re.split(r" {4}", line[10:])[0].split())
             for begin, end in zip(begins, begins[1:], strict=False)]  # fmt: skip

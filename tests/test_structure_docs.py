@@ -1,6 +1,7 @@
-"""The README says what is true: its file map is the tree, its commands are the engine's, its paths exist.
+"""The documents say what is true: the file map is the tree, commands are the engine's, paths exist, what is missing is told.
 
-`python tests/test_structure_docs.py` writes the file map anew: modules by their docstring's first sentence, other files keep their line.
+`python tests/test_structure_docs.py` writes docs/map.md anew. Python files and rooms are told by their docstring's first sentence, other
+files keep their line.
 """
 
 from __future__ import annotations
@@ -17,29 +18,48 @@ import pytest
 ROOT = Path(__file__).resolve().parent.parent
 
 MAPPED = ("engine", "install", "recipes", "scripts", "benchmarks", "configs", "docs")  # folders of which every file has a line
+PARTED = ("engine", "recipes")  # whose folders are rooms of their own
 DATA = ("engine/models/clip/",)  # folders in those with one line for all
 OTHERS = ("Install.cmd", "models/", "train_data/demo/", "output/", "python_310/", "tests/", ".ci/run", "requirements.txt", "pyproject.toml")
-BLOCK = re.compile(r"(## File map\n\n<!--[^\n]*-->\n```\n)(.*?)(```)", re.DOTALL)
+BESIDE = "Beside them"  # the section of OTHERS
+WIDTH = 90
+ROOM = re.compile(r"^## (.+)\n\n(.*)\n\n```\n((?:.+\n)*)```$", re.MULTILINE)
 ANEW = "run `python tests/test_structure_docs.py`, and say what new files that are not modules are for"
+DOCUMENTS = ("README.md", "CONTRIBUTING.md", "CHANGELOG.md", "THIRD_PARTY_NOTICES.md", *sorted(
+    path.relative_to(ROOT).as_posix() for path in (ROOT / "docs").rglob("*.md")))  # fmt: skip
 
 
-def readme(root: Path) -> str:
-    return (root / "README.md").read_text(encoding="utf-8")
+def text_of(root: Path, document: str = "README.md") -> str:
+    return (root / document).read_text(encoding="utf-8")
 
 
-def file_map(root: Path) -> dict[str, str]:
-    """Path -> what the README says of it."""
-    block = BLOCK.search(readme(root))
-    assert block, "the README has no file map"
-    return {path: text.strip() for path, _, text in (line.partition("  ") for line in block[2].splitlines())}
+def rooms(root: Path) -> dict[str, tuple[str, dict[str, str]]]:
+    """What docs/map.md says: room -> (its sentence, path -> what the file is)."""
+    found: dict[str, tuple[str, dict[str, str]]] = {}
+    for room, sentence, block in ROOM.findall(text_of(root, "docs/map.md")):
+        lines = (line.partition("  ") for line in block.splitlines())
+        found[room] = (sentence, {(name if room == BESIDE else f"{room}/{name}"): text.strip() for name, _, text in lines})
+    return found
+
+
+def first_sentence(module: Path) -> str:
+    """That of a module's docstring, without its full stop."""
+    text = " ".join((ast.get_docstring(ast.parse(module.read_text(encoding="utf-8"))) or "").split())
+    return re.split(r"\.(?=\s+[A-Z`]|$)", text)[0]
 
 
 def told_by(module: Path) -> str:
-    """The first sentence of a module's docstring, as a line of the map."""
-    text = " ".join((ast.get_docstring(ast.parse(module.read_text(encoding="utf-8"))) or "").split())
-    sentence = re.split(r"\.(?=\s+[A-Z`]|$)", text)[0]
-    sentence = re.sub(r"\s*\([^()]*\.md[^()]*\)", "", sentence)  # where it is specified is of no use here
+    """The first sentence of a module, as a line of the map."""
+    sentence = first_sentence(module)
     return sentence if re.match(r"\w*[A-Z]\w*[A-Z]|`|Python|Stable", sentence) else sentence[:1].lower() + sentence[1:]
+
+
+def room_of(path: str) -> str:
+    """The section of the map in which a path stands."""
+    if path in OTHERS:
+        return BESIDE
+    folders = path.strip("/").split("/")[:-1]
+    return "/".join(folders[: 2 if folders[0] in PARTED else 1])
 
 
 def mapped(root: Path) -> list[str]:
@@ -50,31 +70,41 @@ def mapped(root: Path) -> list[str]:
     names = {path for path in names if not path.startswith(DATA)} | {
         folder for folder in DATA if any(path.startswith(folder) for path in names)
     }
-    ordered = sorted(names, key=lambda path: (MAPPED.index(path.split("/")[0]), path.count("/") > 1, path))
+    ordered = sorted(names, key=lambda path: (MAPPED.index(path.split("/")[0]), room_of(path), path.count("/"), path))
     return [*ordered, *OTHERS]
 
 
 def test_the_file_map_is_the_tree(root: Path) -> None:
     if not (root / ".git").exists():
         pytest.skip("not a clone")
-    listed = file_map(root)
-    assert (sorted(set(mapped(root)) - listed.keys()), sorted(listed.keys() - set(mapped(root)))) == ([], []), ANEW
-    assert [path for path, text in listed.items() if not text] == []
-    stale = [path for path, text in listed.items() if path.endswith(".py") and text != told_by(root / path)]
+    told = rooms(root)
+    listed = [path for _, files in told.values() for path in files]
+    assert (sorted(set(mapped(root)) - set(listed)), sorted(set(listed) - set(mapped(root)))) == ([], []), ANEW
+    assert listed == mapped(root), f"in another order: {ANEW}"
+    assert [path for _, files in told.values() for path, text in files.items() if not text] == []
+    stale = [path for _, files in told.values() for path, text in files.items() if path.endswith(".py") and text != told_by(root / path)]
+    packages = {room: root / room / "__init__.py" for room in told}
+    stale += [room for room, package in packages.items() if package.is_file() and told[room][0] != f"{first_sentence(package)}."]
     assert stale == [], ANEW
+
+
+def test_a_line_of_the_file_map_is_short(root: Path) -> None:
+    block = "\n".join(lines for _, _, lines in ROOM.findall(text_of(root, "docs/map.md")))
+    assert len(block.splitlines()) > 150
+    assert [line for line in block.splitlines() if len(line) > WIDTH] == [], "shorten the first sentence of the file's docstring"
 
 
 def test_the_readme_names_every_command_and_no_other(root: Path) -> None:
     from engine import __main__ as main
 
-    table = readme(root).partition("## Commands")[2].partition("\n## ")[0]
+    table = text_of(root).partition("## Commands")[2].partition("\n## ")[0]
     assert re.findall(r"^\| `(\w+)` \|", table, re.MULTILINE) == [command.name for command in main.COMMANDS]
-    used = set(re.findall(r"python -m engine (\w+)", readme(root)))
+    used = set(re.findall(r"python -m engine (\w+)", text_of(root)))
     assert used <= {command.name for command in main.COMMANDS}
 
 
 def test_the_readmes_training_command_is_understood(root: Path) -> None:
-    command = re.search(r"bash scripts/train\.sh (--config .*?)\n   ```", readme(root), re.DOTALL)
+    command = re.search(r"bash scripts/train\.sh (--config .*?)\n   ```", text_of(root), re.DOTALL)
     assert command
     flags = shlex.split(command[1].replace("\\\n", " "))
     answer = subprocess.run(
@@ -83,16 +113,36 @@ def test_the_readmes_training_command_is_understood(root: Path) -> None:
     assert answer.returncode == 0, answer.stderr
 
 
-@pytest.mark.parametrize("document", ["README.md", "CONTRIBUTING.md", "CHANGELOG.md", "THIRD_PARTY_NOTICES.md", "docs/decisions.md"])
+@pytest.mark.parametrize("document", DOCUMENTS)
 def test_paths_in_the_documents_exist(root: Path, document: str) -> None:
-    text = (root / document).read_text(encoding="utf-8")
+    text = text_of(root, document)
     ours = re.findall(r"`?\b((?:engine|scripts|configs|recipes|tests|docs|train_data/demo|benchmarks)/[\w./-]*\w)(?![\w*<])", text)
     assert sorted({path for path in ours if "<" not in path and not (root / path).exists()}) == []
 
 
+@pytest.mark.parametrize("document", DOCUMENTS)
+def test_links_in_the_documents_lead_somewhere(root: Path, document: str) -> None:
+    """Links to files, and to headings as git hosts name them."""
+    broken = []
+    for target in re.findall(r"\]\(([^)\s]+)\)", text_of(root, document)):
+        path, _, heading = target.partition("#")
+        if "://" in path:
+            continue
+        file = (root / document).parent / path if path else root / document
+        if not file.exists() or (heading and heading not in headings(file.read_text(encoding="utf-8"))):
+            broken.append(target)
+    assert broken == []
+
+
+def headings(text: str) -> set[str]:
+    """The marks that a page's headings get: small letters, dashes for spaces, nothing else but letters and digits."""
+    titles = re.findall(r"^#+ (.+)$", text, re.MULTILINE)
+    return {re.sub(r"[^\w\- ]", "", title.lower()).replace(" ", "-") for title in titles}
+
+
 def test_the_chinese_sections_say_the_same(root: Path) -> None:
     """Same commands, same lines, in both scripts."""
-    traditional, simplified = readme(root).partition("\n## 繁體中文")[2].partition("\n## 简体中文")[::2]
+    traditional, simplified = text_of(root).partition("\n## 繁體中文")[2].partition("\n## 简体中文")[::2]
     assert re.findall(r"`([^`]+)`", traditional.replace("重複次數", "").replace("觸發詞", "").replace("類別", "")) == re.findall(
         r"`([^`]+)`", simplified.replace("重复次数", "").replace("触发词", "").replace("类别", "")
     )
@@ -104,14 +154,22 @@ def test_contributing_is_one_page(root: Path) -> None:
 
 def write_file_map(root: Path) -> None:
     """Write the map anew, keeping the lines of what has no docstring."""
-    known = file_map(root)
-    lines = {path: told_by(root / path) if path.endswith(".py") else known.get(path, "") for path in mapped(root)}
-    width = max(map(len, lines))
-    block = "".join(f"{path:<{width}}  {text}".rstrip() + "\n" for path, text in lines.items())
-    text = BLOCK.sub(lambda found: found[1] + block + found[3], readme(root))
-    (root / "README.md").write_text(text, encoding="utf-8", newline="\n")
+    known = rooms(root)
+    kept = {path: text for _, files in known.values() for path, text in files.items()}
+    lines: dict[str, dict[str, str]] = {}
+    for path in mapped(root):
+        name = path if room_of(path) == BESIDE else path.removeprefix(f"{room_of(path)}/")
+        lines.setdefault(room_of(path), {})[name] = told_by(root / path) if path.endswith(".py") else kept.get(path, "")
+    parts = [text_of(root, "docs/map.md").partition("\n## ")[0].rstrip()]
+    for room, files in lines.items():
+        package = root / room / "__init__.py"
+        sentence = f"{first_sentence(package)}." if package.is_file() else known.get(room, ("What is here?", {}))[0]
+        width = max(len(name) for name in files if len(name) < 25)  # a wheel's name is longer, and stands out
+        block = "".join(f"{name:<{width}}  {text}".rstrip() + "\n" for name, text in files.items())
+        parts.append(f"## {room}\n\n{sentence}\n\n```\n{block}```")
+    (root / "docs/map.md").write_text("\n\n".join(parts) + "\n", encoding="utf-8", newline="\n")
 
 
 if __name__ == "__main__":
     write_file_map(ROOT)
-    sys.stdout.write("".join(f"{path} has no line yet\n" for path, text in file_map(ROOT).items() if not text))
+    sys.stdout.write("".join(f"{path} has no line yet\n" for _, files in rooms(ROOT).values() for path, text in files.items() if not text))

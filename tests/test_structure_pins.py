@@ -104,7 +104,7 @@ def _dotted(version: tuple[int, int]) -> str:
 
 
 def test_every_dependency_is_argued_for_and_its_licence_noted(root: Path) -> None:
-    decisions = (root / "docs/decisions.md").read_text(encoding="utf-8")
+    decisions = (root / "docs/decisions/packages.md").read_text(encoding="utf-8")
     notices = (root / "THIRD_PARTY_NOTICES.md").read_text(encoding="utf-8")
     text = (root / "requirements.txt").read_text(encoding="utf-8")
     direct = re.findall(r"^([a-z0-9-]+)==", text.partition("# Needed by those.")[0], re.MULTILINE)
