@@ -73,7 +73,7 @@ class Shown:
 def fetch(address: str, target: Path, expected: Expected = Expected(), progress: Progress = nothing, *, pause: float = _PAUSE) -> str:
     """Download `address` to `target`, and return the file's SHA-256.
 
-    What an earlier call left in `<target>.part` is gone on with, if the server still has the same file. Proxies: `https_proxy` and its
+    What an earlier call left in `<target>.part` is resumed, if the server still has the same file. Proxies: `https_proxy` and its
     kin, else Windows' own settings. Raises UserError where there is no network, no such file, or the wrong content (which is removed).
     """
     target = Path(target)

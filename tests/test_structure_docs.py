@@ -148,8 +148,8 @@ def test_the_chinese_sections_say_the_same(root: Path) -> None:
     )
 
 
-SD_SCRIPTS = frozenset(
-    """train_network sdxl_train_network train_db fine_tune sdxl_train train_textual_inversion sdxl_train_textual_inversion
+_SCRIPTS = """
+    train_network sdxl_train_network train_db fine_tune sdxl_train train_textual_inversion sdxl_train_textual_inversion
     train_textual_inversion_XTI train_control_net train_controlnet sdxl_train_control_net sdxl_train_control_net_lllite
     sdxl_train_control_net_lllite_old train_leco sdxl_train_leco flux_train flux_train_network flux_train_control_net sd3_train
     sd3_train_network lumina_train lumina_train_network hunyuan_image_train_network anima_train anima_train_network gen_img
@@ -162,8 +162,9 @@ SD_SCRIPTS = frozenset(
     networks/flux_merge_lora networks/flux_extract_lora networks/convert_flux_lora networks/convert_anima_lora_to_comfy
     networks/convert_hunyuan_image_lora_to_comfy tools/cache_latents tools/cache_text_encoder_outputs tools/show_metadata
     tools/merge_models tools/convert_diffusers20_original_sd tools/convert_diffusers_to_flux tools/merge_sd3_safetensors
-    tools/resize_images_to_resolution tools/canny tools/detect_face_rotate tools/latent_upscaler""".split()
-)  # those that a user starts, in sd-scripts 0.9 to 0.11
+    tools/resize_images_to_resolution tools/canny tools/detect_face_rotate tools/latent_upscaler
+"""
+SD_SCRIPTS = frozenset(_SCRIPTS.split())  # those that a user starts, in sd-scripts 0.9 to 0.11
 
 
 def column(text: str, number: int) -> list[str]:

@@ -108,7 +108,7 @@ def test_nothing_real_knows_where_it_was_made(root: Path, monkeypatch: pytest.Mo
     [
         (lambda clone: (clone / "models/micro/micro-sd.safetensors").unlink(), "the built-in base model is not there"),
         (lambda clone: shutil.rmtree(clone / ".git"), "neither a clone nor an unpacked bundle"),
-        (lambda clone: (clone.parent / "a.zip").touch(), "there already"),
+        (lambda clone: (clone.parent / "a.zip").touch(), "exists already"),
         (lambda clone: (clone / "python_310/python.zip").write_bytes(b"other"), "not the right file"),
     ],
 )

@@ -24,7 +24,7 @@ class LoraArgs:
 
     conv_dim: int | None = field(default=None, metadata=_help("rank for 3x3 convolutions, residual blocks included (C3Lier); unset: none"))
     conv_alpha: float | None = field(default=None, metadata=_help("alpha for 3x3 convolutions; unset: 1; 0: equal to conv_dim"))
-    rank_dropout: float | None = field(default=None, metadata=_help("probability, 0 to 1, that a rank is silent for a picture of a step"))
+    rank_dropout: float | None = field(default=None, metadata=_help("probability, 0 to 1, that a rank is left out for a picture of a step"))
     module_dropout: float | None = field(default=None, metadata=_help("probability, 0 to 1, that a layer's adapter is left out of a step"))
     loraplus_lr_ratio: float | None = field(default=None, metadata=_help("LoRA+: how many times faster lora_up learns than lora_down"))
     loraplus_unet_lr_ratio: float | None = field(default=None, metadata=_help("the same ratio for the U-Net alone"))

@@ -1,9 +1,11 @@
 """What the training loop sees of a method, and what one layer gets.
 
-An adapter stands in front of its layer's `forward` on that one instance: the module tree, its names and its weights stay as they are. A
-forward hook would see the layer's output only after autograd has recorded the layer, where a biased Linear's output is a view: adding to it
-in place costs four copies in the backward pass, and the input's two gradients need one more addition. In front of the layer, the frozen
-product and the adapter's two thin ones are one autograd node. Adapters stack; they come off in the reverse order.
+An adapter replaces the `forward` of its layer, on that one instance. The module tree, its names and its weights stay as they are. Several
+adapters may be attached to one layer; they are detached in the reverse order.
+
+Why not a forward hook: it gets the layer's output after autograd has recorded the layer. A biased Linear's output is a view there, and
+adding to it in place costs four copies in the backward pass. The input also gets two gradients, which must be added. In place of
+`forward`, the frozen product and the adapter's two thin ones are one autograd node.
 """
 
 from __future__ import annotations

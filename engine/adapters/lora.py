@@ -28,9 +28,9 @@ from engine.errors import UserError
 class Dropout:
     """Probabilities, all drawn on the device in training only."""
 
-    network: float = 0.0  # one inner activation is silent; the others are scaled up to keep the mean
-    rank: float = 0.0  # one rank is silent for one sample; scaled likewise
-    module: float = 0.0  # the whole adapter is silent; not scaled, as in sd-scripts
+    network: float = 0.0  # one inner activation is left out; the others are scaled up to keep the mean
+    rank: float = 0.0  # one rank is left out for one sample; scaled likewise
+    module: float = 0.0  # the whole adapter is left out; not scaled, as in sd-scripts
 
 
 class _Context(FunctionCtx):

@@ -128,7 +128,7 @@ def _argument(script: Script, given: object) -> str:
     """One word behind the script's name. PowerShell makes a list of `512,512` and a number of `1e-4`."""
     word = ",".join(values.show(part) for part in given) if isinstance(given, list) else "" if given is None else values.show(given)
     if '"' in word and "\\" in word:
-        hint = r'a backslash before a closing quote swallows it: write "D:\pics" instead of "D:\pics\"'
+        hint = r'a backslash before a closing quote makes that quote part of the text: write "D:\pics" instead of "D:\pics\"'
         raise UserError(f"the quotes of this argument went wrong: `{word}`", hint, where=script.name)
     return word
 

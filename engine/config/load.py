@@ -86,7 +86,7 @@ def _gather(given: Sequence[Source], findings: Findings) -> tuple[dict[str, Entr
 
 
 def _known(entry: Entry, findings: Findings) -> Entry | None:
-    """The entry under its present name; None where it asks for nothing or is noted as a problem."""
+    """The entry under its present name; None where its value leaves it off or it is noted as a problem."""
     key = run_keys().get(entry.key)
     option = options.RUN.get(entry.key)
     if option is None and key is None:

@@ -20,7 +20,7 @@ NEVER = "never"
 class Option:
     """One option. `says` completes the message of its state.
 
-    `inert`: further values that ask for nothing, as text. `only_with`: what the option belongs to; alone it asks for nothing at all.
+    `inert`: further values that leave it off, as text. `only_with`: the option it belongs to; without that one it has no effect.
     `same_as`: the key this old name stands for; `value`: the value it gives that key when it is switched on.
     """
 

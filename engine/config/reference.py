@@ -87,7 +87,7 @@ def _row_options(key: str, registry: Sequence[OptionRow]) -> list[str]:
 
 def _states() -> list[str]:
     """sd-scripts' options that do not work here, by state and reason."""
-    lines = ["# Options of sd-scripts that do not work here. A value that asks for nothing (false, 0, an empty text) is accepted for all."]
+    lines = ["# Options of sd-scripts that do not work here. A value that leaves one off (false, 0, an empty text) is always accepted."]
     for state in (options.NO_EFFECT, options.NOT_YET, options.NEVER):
         reasons: dict[str, list[str]] = {}
         for option in options.RUN_OPTIONS:

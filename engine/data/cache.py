@@ -94,7 +94,7 @@ class LatentCache:
         """Make what is missing or damaged, for every item and, with `flip_aug`, its mirror image.
 
         Pictures of one bucket are encoded `batch_size` at a time, while `workers` threads decode the next ones. Each entry is a file of
-        its own, so an interrupted job goes on where it stopped. Raises UserError for latents that are not numbers, and images.Changed
+        its own, so an interrupted job resumes where it stopped. Raises UserError for latents that are not numbers, and images.Changed
         for a picture that is no longer the one that was looked at; neither is kept.
         """
         wanted: dict[str, tuple[Item, bool]] = {}

@@ -47,7 +47,7 @@ class Decoded:
 
 @contextlib.contextmanager
 def quiet() -> Iterator[None]:
-    """Without Pillow's warnings about large pictures and odd metadata. Enter it before threads start: the filter is the process's."""
+    """Hide Pillow's warnings about large pictures and odd metadata. The filter is the whole process's: enter it before threads start."""
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", module="PIL")
         yield

@@ -36,7 +36,7 @@ class Network:
 
 
 def first_noise(seed: int, shape: Sequence[int]) -> tuple[Tensor, torch.Generator]:
-    """Unit noise, float32 on the CPU, and the generator that goes on to give what ancestral samplers add."""
+    """Unit noise, float32 on the CPU, and the generator, which then gives what ancestral samplers add."""
     source = torch.Generator("cpu").manual_seed(seed)
     return torch.randn(tuple(shape), generator=source), source
 

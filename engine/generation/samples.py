@@ -98,8 +98,9 @@ class Painter:
         encoders: Sequence[nn.Module] = (),
         progress: PictureProgress | None = None,
     ) -> None:
-        """`condition` is asked anew for each picture, at that picture's strength, so that trained encoders are heard; `encoders` are those
-        it runs live. `methods` are the attached adapters.
+        """`condition` is called for each picture, at that picture's strength, so that what an encoder has learned takes effect.
+
+        `encoders` are those that `condition` runs. `methods` are the attached adapters.
         """
         self._network, self._shots, self._condition, self._decode = network, tuple(shots), condition, decode
         self._methods, self._networks, self._progress = tuple(methods), (network.unet, *encoders), progress

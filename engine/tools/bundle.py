@@ -39,7 +39,7 @@ def make(root: Path, out: Path, table: Mapping[str, Download], builds: Sequence[
     Raises UserError where something is missing or `out` is taken.
     """
     if out.exists():
-        raise UserError("this is there already", "remove it, or choose another place with --out", where=str(out))
+        raise UserError("this file or folder exists already", "remove it, or choose another place with --out", where=str(out))
     members = {name: root / source for name, source in _members(root).items()}
     fetched = {f"python_310/{table['python'].file}": _python(root, table["python"], say)}
     if builds:

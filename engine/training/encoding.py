@@ -79,7 +79,7 @@ def cache_latents(config: Config, base: Base, compute: Compute, scan: Scan, repo
 
 
 class TextEncoder:
-    """Captions -> named tensors, with frozen encoders that are loaded at the first need and given up with `drop`."""
+    """Captions -> named tensors, with frozen encoders that are loaded when first needed and freed by `drop`."""
 
     def __init__(self, config: Config, base: Base, compute: Compute) -> None:
         self.base = base
@@ -95,7 +95,7 @@ class TextEncoder:
         return self._networks
 
     def drop(self) -> None:
-        """Give the networks up; whoever still needs them holds them himself."""
+        """Forget the networks. Their memory is free once nobody else holds them."""
         self._networks = {}
 
     def tokenize(self, captions: Sequence[str]) -> Tensor:

@@ -79,7 +79,7 @@ def train(config: Config, told: Sequence[str] = (), reporter: Reporter | None = 
 
 
 def load(run: Run) -> Loaded:
-    """Encode what the caches lack, then load what is trained; each network that is no longer needed is dropped before the next comes."""
+    """Encode what the caches lack, then load what is trained. A network that is no longer needed is dropped before the next is loaded."""
     config, scan = run.config, run.plan.order.scan
     latents = cache_latents(config, run.base, run.compute, scan, run.reporter)
     encoder = TextEncoder(config, run.base, run.compute)
@@ -123,10 +123,10 @@ def _foretell(loaded: Loaded, first: Batch) -> None:
 
 @contextmanager
 def batches(loaded: Loaded) -> Iterator[Iterator[Batch]]:
-    """The run's batches in order: made one ahead in a thread beside a GPU, in turn with the steps on a CPU.
+    """The run's batches in order. With a GPU a thread makes them one ahead; on a CPU each is made before its step.
 
-    There nothing would be won, and a second thread that computes makes torch's own threads sleep between two operations instead of
-    waiting awake (GNU OpenMP, once there are more of them than cores): a tenth of a step of full-size SD 1.5 on two cores.
+    A thread would gain nothing on a CPU, and would cost a tenth of a step of full-size SD 1.5 on two cores. Once there are more computing
+    threads than cores, torch's own (GNU OpenMP) sleep between two operations, and waking them takes time.
     """
     plan = loaded.run.plan.order.batches(rank=loaded.run.compute.rank)
     if loaded.run.compute.device.type == "cpu":
