@@ -1,4 +1,4 @@
-"""What a LoRA file's metadata say of its ranks and alphas: read off the tensors, not off the settings. Imports no torch."""
+"""What a LoRA file's metadata say of its ranks and alphas. They are read off the tensors, not off the settings."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a run trains: the parts of the model with their rates, and the methods that train them, asked before anything is loaded."""
+"""What a run trains: parts of the model, their rates, their methods. They are asked before anything is loaded."""
 
 from __future__ import annotations
 
