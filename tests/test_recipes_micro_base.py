@@ -102,6 +102,7 @@ def test_a_flat_pictures_brightness_passes_the_last_normalisation() -> None:
     assert float(steps.mean()) > 0.02 and float(steps.max() / steps.mean()) < 20
 
 
+@pytest.mark.slow
 def test_a_training_goes_on_from_its_snapshot_as_if_never_stopped(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(autoencoder, "BATCH", 2)
     stage = Stage("crops", 4, 7e-4, autoencoder.CROP, decoder_only=False)
@@ -157,6 +158,7 @@ def test_normalising_changes_the_latents_and_not_the_pictures() -> None:
     assert torch.allclose(before, after, atol=1e-3)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", MODELS)
 def test_diffusion_training_uses_the_engines_parts_and_moves_every_network(
     name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch

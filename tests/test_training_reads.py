@@ -64,7 +64,7 @@ def second_update(loaded: Loaded, scaler: torch.amp.GradScaler | None = None) ->
     return count
 
 
-@pytest.mark.parametrize("precision", ["no", "bf16"])
+@pytest.mark.parametrize("precision", ["no", pytest.param("bf16", marks=pytest.mark.slow)])
 @pytest.mark.parametrize(
     "flags",
     [
@@ -82,7 +82,7 @@ def test_an_update_reads_nothing(load: Callable[..., Loaded], micro_sd: Path, pr
     assert not count.reads
 
 
-@pytest.mark.parametrize("precision", ["no", "bf16"])
+@pytest.mark.parametrize("precision", ["no", pytest.param("bf16", marks=pytest.mark.slow)])
 def test_an_update_of_sdxl_reads_nothing(load: Callable[..., Loaded], micro_sdxl: Path, precision: str) -> None:
     assert not second_update(load(micro_sdxl, "--mixed_precision", precision, "--network_train_unet_only")).reads
     assert not second_update(load(micro_sdxl, "--mixed_precision", precision)).reads
@@ -111,7 +111,7 @@ def test_self_tuning_optimizers_read_in_the_optimizer_step_alone(
         assert dict(second_update(loaded).reads) == {"_local_scalar_dense": each * trained_tensors(loaded)}
 
 
-@pytest.mark.parametrize("flags", [("--network_train_unet_only",), ()], ids=["unet only", "text encoders too"])
+@pytest.mark.parametrize("flags", [pytest.param(("--network_train_unet_only",), marks=pytest.mark.slow), ()], ids=["unet only", "all"])
 @pytest.mark.parametrize("model", ["micro_sd", "micro_sdxl"])
 def test_a_micro_step_works_where_nothing_can_be_read(
     load: Callable[..., Loaded], request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch, model: str, flags: tuple[str, ...]
