@@ -131,11 +131,12 @@ def test_half_a_package(code: str | None, product: Path, run: Run) -> None:
 
 def test_a_module_of_our_own_that_is_missing_keeps_its_traceback(monkeypatch: pytest.MonkeyPatch) -> None:
     from engine import __main__ as main
+    from engine.commands.command import NoOptions
 
     def broken(*_: object) -> int:
         raise ModuleNotFoundError("No module named 'engine.gone'", name="engine.gone")
 
-    monkeypatch.setattr(main, "COMMANDS", (main.Command("train", "", "", broken),))
+    monkeypatch.setattr(main, "COMMANDS", (main.Command("train", "", "", NoOptions, broken),))
     monkeypatch.setattr(main.environment, "apply", lambda root: None)
     with pytest.raises(ModuleNotFoundError, match=r"engine\.gone"):
         main.main(["train"])
