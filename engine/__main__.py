@@ -7,14 +7,16 @@ import os
 import sys
 import traceback
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from engine import __version__, environment
 from engine.commands import bundle, cache, check, config, doctor, download, help, inspect, missing, sample, tensorboard, train
 from engine.commands.command import Command, say
-from engine.config import HANDOVER, handover
-from engine.config.problems import Origin
+from engine.config import HANDOVER
 from engine.errors import UserError, find_row
+
+if TYPE_CHECKING:
+    from engine.config.problems import Origin
 
 COMMANDS: tuple[Command[Any], ...] = (
     train.COMMAND,
@@ -48,6 +50,8 @@ def main(arguments: Sequence[str]) -> int:
 
 def _run(name: str, words: Sequence[str], handed_over: str) -> int:
     """Run a command, and say what went wrong."""
+    from engine.config import handover
+
     origins: Mapping[str, Origin] = {}
     try:
         command = find_row(COMMANDS, name, "command", "")
@@ -80,6 +84,8 @@ def _run(name: str, words: Sequence[str], handed_over: str) -> int:
 
 def _refuse(error: UserError, origins: Mapping[str, Origin]) -> int:
     """Say what was wrong, and where the front script that called sets it; the exit status."""
+    from engine.config import handover
+
     sys.stderr.write(f"error: {environment.as_typed(str(error))}\n")
     sys.stderr.writelines(f"{line}\n" for line in handover.places(origins, str(error)))
     return 1

@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 from engine.commands.command import Command, NoOptions
-from engine.config.load import Loaded
+
+if TYPE_CHECKING:
+    from engine.config.load import Loaded
 
 
 def run(options: NoOptions, loaded: Loaded) -> int:

@@ -5,17 +5,16 @@ from __future__ import annotations
 import sys
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Generic, TypeVar
+from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
-from engine.config import flags
-from engine.config.handover import Script
-from engine.config.keys import Key, keys_of, run_keys
-from engine.config.known import Known, known
-from engine.config.load import Loaded, load
-from engine.config.problems import ConfigError
-from engine.config.schema import Config
-from engine.config.sources import Source
 from engine.errors import UserError
+
+if TYPE_CHECKING:  # the list of all commands needs nothing of these
+    from engine.config.handover import Script
+    from engine.config.keys import Key
+    from engine.config.known import Known
+    from engine.config.load import Loaded
+    from engine.config.sources import Source
 
 Options = TypeVar("Options")
 
@@ -51,18 +50,30 @@ class Command(Generic[Options]):
 
     def own(self) -> tuple[Key, ...]:
         """Its own options."""
+        from engine.config.keys import keys_of
+
         return keys_of(self.options)
 
     def known(self) -> Known:
         """Every option that it takes."""
+        from engine.config.known import known
+
         return known(self.options, settings=self.settings, bare=self.bare)
 
     def bare_key(self) -> Key | None:
         """The option or setting that a path means which stands alone."""
+        from engine.config.keys import run_keys
+
         return {**run_keys(), **self.known().own}[self.bare] if self.bare else None
 
     def read(self, words: Sequence[str], script: Script | None = None) -> tuple[Options, Loaded]:
         """Options and settings of a command line, and of the front script that called. Raises ConfigError with every problem."""
+        from engine.config import flags
+        from engine.config.keys import run_keys
+        from engine.config.load import Loaded
+        from engine.config.problems import ConfigError
+        from engine.config.schema import Config
+
         line = flags.split(words, self.known(), script)
         options = self.options(**line.own)
         if not self.settings:
@@ -83,11 +94,14 @@ class Command(Generic[Options]):
 
 def settings(words: Sequence[str]) -> Loaded:
     """The settings that words alone give, for a command that makes a run of its own."""
+    from engine.config import flags
+
     return _load(flags.split(words).sources)
 
 
 def _load(sources: Sequence[Source], required: Sequence[str] = ()) -> Loaded:
     from engine import registries
+    from engine.config.load import load
 
     return load(sources, registries.rows(), required)
 

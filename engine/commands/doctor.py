@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 from engine import __version__
 from engine.commands import command
 from engine.commands.command import Command, say
 from engine.config.field import setting
-from engine.config.load import Loaded
 from engine.environment import ROOT
 from engine.errors import UserError
+
+if TYPE_CHECKING:
+    from engine.config.load import Loaded
 
 
 @dataclass(frozen=True)

@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import os
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 from engine.commands.command import Command, say
 from engine.config.field import setting
-from engine.config.load import Loaded
 from engine.environment import ROOT
+
+if TYPE_CHECKING:
+    from engine.config.load import Loaded
 
 
 @dataclass(frozen=True)

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from engine import __version__
 from engine.commands.command import Command
-from engine.config.keys import Key
-from engine.config.report import literal
 from engine.environment import ROOT
+
+if TYPE_CHECKING:
+    from engine.config.keys import Key
 
 
 def general(commands: Sequence[Command[Any]]) -> str:
@@ -48,6 +49,8 @@ def typed(command: Command[Any]) -> str:
 
 def told(key: Key) -> str:
     """What an option does, with its unit, and what is taken where it is left out."""
+    from engine.config.report import literal
+
     return key.meta.help if key.default in (None, "", ()) else f"{key.meta.help}; left out: {literal(key.default)}"
 
 

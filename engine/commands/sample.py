@@ -5,11 +5,14 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from engine.commands.command import Command
 from engine.config.field import setting
-from engine.config.load import Loaded
-from engine.config.sources import ConfigFile, Source
+
+if TYPE_CHECKING:
+    from engine.config.load import Loaded
+    from engine.config.sources import Source
 
 
 @dataclass(frozen=True)
@@ -31,6 +34,8 @@ class Options:
 
 def below(options: Options, given: Sequence[Source]) -> tuple[Source, ...]:
     """The settings that lie beside the first LoRA, where no file of settings is named."""
+    from engine.config.sources import ConfigFile
+
     path = Path(options.lora[0] if options.lora else "").parent / "settings.toml"
     named = any(isinstance(source, ConfigFile) for source in given)
     return (ConfigFile(str(path), "--lora"),) if options.lora and not named and path.is_file() else ()

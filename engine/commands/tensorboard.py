@@ -4,10 +4,13 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from engine.commands.command import Command, say
 from engine.config.field import setting
-from engine.config.load import Loaded
+
+if TYPE_CHECKING:
+    from engine.config.load import Loaded
 
 
 @dataclass(frozen=True)
