@@ -18,6 +18,8 @@ from rich.console import Console, RenderableType
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeElapsedColumn
 from rich.text import Text
 
+from engine import environment
+
 _LABEL = re.compile(r"note: |\S.{,11}?  +(?=\S)| +")  # what stands before the text of a line
 
 
@@ -112,7 +114,7 @@ class Reporter:
 
     def notice(self, text: str) -> None:
         """Something the user should know and need not act on."""
-        self.say(f"note: {text}", style="yellow")
+        self.say(f"note: {environment.as_typed(text)}", style="yellow")
 
     @contextmanager
     def counting(self, title: str, total: int, unit: str) -> Iterator[Counter]:

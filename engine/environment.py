@@ -1,4 +1,4 @@
-"""The environment of every run: nothing of the host's Python, no hub. All caches lie inside the product's folder."""
+"""The environment of every run: nothing of the host's Python, no hub. All caches lie inside the product's folder, which is named here."""
 
 from __future__ import annotations
 
@@ -9,6 +9,8 @@ import sys
 from collections.abc import Mapping
 from pathlib import Path
 
+ROOT = Path(__file__).resolve().parent.parent  # the product's folder: engine/, configs/, models/, ...
+PYTHONS = ("python_310/python.exe", ".venv/bin/python")  # those that a set-up makes
 # Variable -> folder below `cache/`. All absolute: a run may start in any folder.
 CACHES = {
     "HF_HOME": "huggingface",
@@ -50,3 +52,9 @@ def apply(root: Path) -> None:
     os.environ.update(wanted)
     if sys.platform == "win32" and site.ENABLE_USER_SITE:  # started without -s: the packages of another Python 3.10 would come first
         sys.path[:] = [path for path in sys.path if path != site.getusersitepackages()]
+
+
+def as_typed(text: str) -> str:
+    """`text` with its commands as they are typed here, in the product's folder: a PC may have no other `python`, or another."""
+    ours = (name for name in PYTHONS if Path(sys.executable) == ROOT / name)
+    return text.replace("python -m ", f"{Path(next(ours, 'python'))} -m ")

@@ -9,6 +9,7 @@ from pathlib import Path
 from engine.errors import UserError
 
 LOCK, CPU_LOCK, OPTIONAL_LOCK = "requirements-windows.lock", "requirements-windows-cpu.lock", "requirements-windows-gpu.lock"
+BUILDS = ("cu130", "cu126", "cpu")  # of torch: each is a wheel of its own, beside the locks
 # What tells any pip to download for the bundle's Python. It judges markers for its own, so the pins must be complete; add --no-deps.
 TARGET = ("--platform", "win_amd64", "--python-version", "3.10", "--implementation", "cp", "--only-binary", ":all:")
 

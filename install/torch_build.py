@@ -8,8 +8,8 @@ from dataclasses import dataclass
 
 from engine.doctor import CUDA_12_DRIVER, CUDA_13_DRIVER, Card
 from engine.errors import UserError
+from engine.locks import BUILDS
 
-BUILDS = ("cu130", "cu126", "cpu")
 CUDA_13_SINCE = (7, 5)  # GTX 16, RTX 20
 CUDA_12_SINCE, CUDA_12_UNTIL = (5, 0), (9, 0)  # GTX 900 to RTX 40
 _OVERRIDE = "set torch_build at the top of Install.cmd to cu130, cu126 or cpu to decide yourself"

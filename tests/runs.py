@@ -7,7 +7,7 @@ from pathlib import Path
 
 from rich.console import Console
 
-from engine.__main__ import _load
+from engine.commands.command import settings
 from engine.config.schema import Config
 from engine.console import Reporter
 
@@ -15,7 +15,7 @@ from engine.console import Reporter
 def config(folder: Path, *arguments: str) -> Config:
     """Settings from flags, with everything that a run writes in `folder`."""
     own = ["--output_dir", f"{folder}/output", "--cache_dir", f"{folder}/cache", "--logging_dir", ""]
-    return _load([*own, *arguments])[0].config
+    return settings([*own, *arguments]).config
 
 
 def quiet() -> tuple[Reporter, io.StringIO]:

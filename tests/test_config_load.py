@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
 
 from engine.adapters import METHODS
 from engine.config import flags
+from engine.config.field import setting
+from engine.config.known import known
 from engine.config.load import Loaded, load
 from engine.config.problems import ConfigError
 from engine.config.rows import Rows
@@ -273,6 +276,49 @@ def test_a_rule_is_silent_where_its_values_could_not_be_read() -> None:
 
 
 def test_a_command_keeps_its_own_options() -> None:
-    line = flags.split(["--out", "a b.png", "--all", "--seed", "3", "--out", "c"], own=("--out FILE ...", "--all"))
-    assert line.own == {"out": ("a b.png", "c"), "all": ()}
+    line = flags.split(["--out", "a b.png", "--all", "--seed", "3", "--out", "c", "--size", "1", "--size=2"], known(Own, settings=True))
+    assert line.own == {"out": ("a b.png", "c"), "all": True, "size": 2}
     assert load(line.sources, ROWS).config.training.seed == 3
+
+
+@dataclass(frozen=True)
+class Own:
+    """Options of a command."""
+
+    out: tuple[str, ...] = setting((), "files", kind="path", behind="FILE")
+    all: bool = setting(False, "all of them")
+    size: int = setting(8, "in pixels", low=1)
+    parts: tuple[str, ...] = setting((), "parts", choices=("one", "two"), alone=("one", "two"))
+
+
+@pytest.mark.parametrize(
+    ("words", "value"),
+    [
+        (["--parts"], ("one", "two")),
+        (["--parts", "two"], ("two",)),
+        (["--parts=TWO,one"], ("two", "one")),
+        (["--parts", "two", "one,two"], ("two", "one")),
+        (["--all=false"], False),
+        (["--all", "true"], True),
+        (["--size", "1e2"], 100),
+    ],
+)
+def test_values_of_a_commands_own_options_are_read_as_settings_are(words: list[str], value: object) -> None:
+    line = flags.split(words, known(Own))
+    assert list(line.own.values()) == [value] and line.problems == []
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (["--size", "0"], "0 is too small; at least 1"),
+        (["--size="], "needs a value: --size NUMBER"),
+        (["--out", "a", ""], "needs a value: --out FILE ..."),
+        (["--out", "a\tb"], "has a control character in it"),
+        (["--parts="], "needs a value: --parts [TEXT ...]"),
+        (["--parts", "tow"], "`tow` is not one of one, two. Did you mean `two`?"),
+    ],
+)
+def test_a_wrong_value_of_a_commands_own_option_is_told(words: list[str], said: str) -> None:
+    (problem,) = flags.split(words, known(Own)).problems
+    assert said in problem.message and problem.origin.flag == words[0].partition("=")[0]

@@ -12,7 +12,7 @@ from engine.config import flags
 from engine.config.keys import run_keys
 from engine.config.load import Loaded, load
 from engine.config.reference import reference
-from engine.config.report import dump, literal, report, usage
+from engine.config.report import dump, literal, report
 from engine.config.rows import Rows
 from engine.config.sources import ConfigFile
 from engine.diffusion.samplers import SAMPLERS
@@ -132,9 +132,3 @@ def test_the_list_of_settings_says_where_each_value_came_from() -> None:
     assert f'  {"caption_extension = " + literal(".txt"):<56} default   (sd-scripts: ".caption")' in lines
     assert f"  {'clip_skip = (not set)':<56} default" in lines
     assert lines[-1] == "note: command line  --lowram: has no effect here; the model is always read part by part, straight to the device"
-
-
-def test_the_help_names_every_option() -> None:
-    lines = usage().splitlines()
-    assert [line.split()[0] for line in lines if line.startswith("  --")] == [f"--{name}" for name in run_keys()]
-    assert '  --caption_extension                  ending of caption files (".txt")' in lines

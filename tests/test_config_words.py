@@ -9,14 +9,15 @@ from typing import Any
 
 import pytest
 
-from engine.__main__ import COMMANDS, _own, main
-from engine.config import HANDOVER, flags, handover, options, variables
-from engine.config.keys import run_keys
-from engine.config.words import FILES, Known, Takes, parse
+from engine.__main__ import COMMANDS, main
+from engine.config import HANDOVER, flags, handover, options
+from engine.config.keys import keys_of, run_keys
+from engine.config.known import FILES, SETTINGS, Known, Takes
+from engine.config.words import parse
 
-SETTINGS = ("train", "check", "cache", "sample", "config")
+WITH_SETTINGS = ("train", "check", "cache", "sample", "config")
 SCRIPTS = ("train", "check", "sample", "tensorboard", "doctor")  # commands that a front script calls
-LISTED = "Options begin with two dashes, and `--help` lists them"
+LISTED = "Options begin with two dashes, and configs/reference.toml lists them"
 
 Table = list[tuple[list[str], list[str]]]  # words, and what is said
 
@@ -37,7 +38,7 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 def told(command: str, words: list[Any], *, script: bool, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> list[str]:
     """The problems that a command line ends with, typed in a terminal or behind a script that sets variables of its own."""
     if script:
-        named = {"sample": {"prompt": ["p q"], "lora": ["x.safetensors"]}, "tensorboard": {"open_browser": True}}
+        named = {"sample": {"prompt": ["p q"], "lora": ["x.safetensors"]}, "tensorboard": {"open_browser": True, "logging_dir": "./logs"}}
         handed = {"script": f"{command}.ps1", "command": command, "edition": "Core", "variables": named.get(command, {})}
         monkeypatch.setenv(HANDOVER, json.dumps(handed | {"arguments": words}))
     status = main([command, *([] if script else words)])
@@ -82,15 +83,32 @@ ANYWHERE: Table = [  # for every command that takes settings
      "my.toml: belongs to no option; write --config my.toml", "-seed: options begin with two dashes; write --seed 5",
      "p.txt: belongs to no option; write --sample_prompts p.txt"]),
 ]  # fmt: skip
-TRAINING: Table = [  # for those but `sample`
+NO_PATH: Table = [  # for those that take no path that stands alone
     (["my pics"], ['my pics: belongs to no option; write --train_data_dir "my pics"']),
     (["--config", "demo.toml", "my pics"], ['my pics: belongs to no option; write --train_data_dir "my pics"']),
-    (["a.safetensors"], ["a.safetensors: belongs to no option; write --network_weights a.safetensors for a LoRA, "
-     "--pretrained_model_name_or_path a.safetensors for a base model"]),
     (["--network_dim", "16", "32"], ["32: belongs to no option: --network_dim takes one value"]),
     (["--shuffle_caption", "maybe"], ["maybe: belongs to no option: --shuffle_caption takes true, false or nothing"]),
     (["./train_data/mine"], [f"./train_data/mine: belongs to no option. {LISTED}"]),
+]  # fmt: skip
+TRAINING: Table = [  # for those but `sample`
+    (["a.safetensors"], ["a.safetensors: belongs to no option; write --network_weights a.safetensors for a LoRA, "
+     "--pretrained_model_name_or_path a.safetensors for a base model"]),
     ([""], [f'"": belongs to no option. {LISTED}']),
+]  # fmt: skip
+CHECK: Table = [  # a folder stands alone: the first one
+    (["my pics", "logs"], ['logs: --train_data_dir takes one value, and that is "my pics" already; a path with spaces stands between '
+     'quotes: "my pics logs"']),
+    (["./my", "new", "pics"], ["new pics: --train_data_dir takes one value, and that is ./my already; a path with spaces stands between "
+     'quotes: "./my new pics"']),
+    (["my pics", "--train_data_dir", "logs"], ['my pics: --train_data_dir takes one value, and that is logs already; a path with spaces '
+     'stands between quotes: "logs my pics"']),
+    (["--output_name", "my", "pics", "--seed", "1"], ['pics: belongs to no option: --output_name takes one value; one with spaces stands '
+     'between quotes: --output_name "my pics"']),
+    (["my pics", "my.toml"], ["my.toml: belongs to no option; write --config my.toml"]),
+    (["my pics", "--sheet"], ["--sheet: needs a value: --sheet FILE"]),
+    (["my pics", "--sheet", "", "--network_dim", "x"], ["--sheet: needs a value: --sheet FILE",
+     "--network_dim: `x` is not a whole number"]),
+    (["my pics", "--shet", "a.html"], ["--shet: unknown option. Did you mean `--sheet`?"]),
 ]  # fmt: skip
 SAMPLE: Table = [
     (["a cat"], ['a cat: belongs to no option; write --prompt "a cat"']),
@@ -104,18 +122,28 @@ SAMPLE: Table = [
     (["a.safetensors"], ["a.safetensors: belongs to no option; write --lora a.safetensors for a LoRA, "
      "--pretrained_model_name_or_path a.safetensors for a base model"]),
     (["my pics"], ['my pics: belongs to no option; write --out "my pics"']),
+    (["--promt", "a cat"], ["--promt: unknown option. Did you mean `--prompt`?"]),
+    (["--lora"], ["--lora: needs a value: --lora FILE ..."]),
+    (["--lora", "a.safetensors", "--lora", "--prompt", "a cat"], ["--lora: needs a value: --lora FILE ..."]),
+    (["--prompt="], ["--prompt: needs a value: --prompt TEXT ..."]),
+    (["--out", "", "--seed", "x"], ["--out: needs a value: --out FOLDER", "--seed: `x` is not a whole number"]),
 ]  # fmt: skip
 OTHERS: dict[str, Table] = {
     "tensorboard": [
-        (["logs"], ["logs: belongs to no option; write --logdir logs"]),
+        (["logs", "my pics"], ["my pics: --logdir takes one value, and that is logs already; a path with spaces stands between quotes: "
+         '"logs my pics"']),
+        (["--logdir", "my", "logs"], ["logs: --logdir takes one value, and that is my already; a path with spaces stands between quotes: "
+         '"my logs"']),
         (["6007"], ["6007: belongs to no option; write --port 6007"]),
         (["-port", "6007"], ["-port: options begin with two dashes; write --port 6007"]),
-        (["--port", "6007", "logs"], ["logs: belongs to no option; write --logdir logs"]),
+        (["--port", "six"], ["--port: `six` is not a whole number"]),
+        (["--port", "70000"], ["--port: 70000 is outside 1 to 65535"]),
+        (["--browser=maybe"], ["--browser: `maybe` is neither true nor false"]),
         (["--logdir"], ["--logdir: needs a value: --logdir FOLDER"]),
     ],
     "doctor": [
         (["-run"], ["-run: options begin with two dashes; write --run"]),
-        (["--run", "my.toml"], ["my.toml: belongs to no option: --run takes no value"]),
+        (["--run", "my.toml"], ["my.toml: belongs to no option: --run takes true, false or nothing"]),
         (["my.toml"], ["my.toml: belongs to no option. Its options: --run"]),
         (["-Verbose"], ["-Verbose: there is no such option. Its options: --run"]),
         (["--rnu"], ["--rnu: unknown option. Did you mean `--run`?"]),
@@ -123,22 +151,26 @@ OTHERS: dict[str, Table] = {
     "bundle": [
         (["my.zip"], ["my.zip: belongs to no option; write --out my.zip"]),
         (["-out", "my.zip"], ["-out: options begin with two dashes; write --out my.zip"]),
-        (["--wheels", "cpu", "cu130"], ["cu130: belongs to no option: --wheels takes one value; one with spaces stands between quotes: "
-         '--wheels "cpu cu130"']),
+        (["--wheels", "cpu", "cu13"], ["--wheels: `cu13` is not one of cu130, cu126, cpu. Did you mean `cu130`?"]),
+        (["--wheels="], ["--wheels: needs a value: --wheels [BUILD ...]"]),
     ],
     "download": [
         (["a/b", "-out", "x.safetensors"], ["-out: options begin with two dashes; write --out x.safetensors"]),
         (["a/b", "--out"], ["--out: needs a value: --out FILE"]),
+        (["a/b", "--sha256", ""], ["--sha256: needs a value: --sha256 HASH"]),  # a hash that is lacking is none that was left out
+        (["a/b", "c/d"], ["c/d: --model takes one value, and that is a/b already; a path with spaces stands between quotes: \"a/b c/d\""]),
     ],
     "inspect": [
-        (["-x.safetensors"], ["-x.safetensors: there is no such option. It has no options. "
+        (["-x.safetensors"], ["-x.safetensors: there is no such option. Its options: --file FILE .... "
          "A path that begins with a dash is written ./-x.safetensors"]),
-        (["demo.toml", "--foo"], ["--foo: unknown option. It has no options"]),
+        (["demo.toml", "--foo"], ["--foo: unknown option. Its options: --file FILE ..."]),
     ],
 }  # fmt: skip
 ROWS = [
-    *((command, words, said) for command in SETTINGS for words, said in ANYWHERE),
-    *((command, words, said) for command in SETTINGS if command != "sample" for words, said in TRAINING),
+    *((command, words, said) for command in WITH_SETTINGS for words, said in ANYWHERE),
+    *((command, words, said) for command in ("train", "cache", "config") for words, said in NO_PATH),
+    *((command, words, said) for command in WITH_SETTINGS if command != "sample" for words, said in TRAINING),
+    *(("check", words, said) for words, said in CHECK),
     *(("sample", words, said) for words, said in SAMPLE),
     *((command, words, said) for command, table in OTHERS.items() for words, said in table),
 ]
@@ -154,9 +186,6 @@ def test_a_word_that_belongs_to_no_option(
 
 def test_every_command_is_in_the_table() -> None:
     assert {command.name for command in COMMANDS} == {command for command, _, _ in ROWS}
-    for command, rows in variables.OWN.items():  # what a script hands over is an option that the command has
-        known = Known.written(_own(command))
-        assert {row.option: row.flag for row in rows} == {row.option: known.takes(row.option) is Takes.NOTHING for row in rows}
 
 
 # What PowerShell makes of typed words (`$args`, recorded with 7.6.9), at a prompt and under -File; then what is said, or the values.
@@ -198,7 +227,7 @@ POWERSHELL: list[tuple[list[Any], list[str] | dict[str, object]]] = [
 @pytest.mark.parametrize(("words", "said"), POWERSHELL)
 def test_words_as_powershell_hands_them_over(words: list[Any], said: list[str] | dict[str, object]) -> None:
     handed = {"script": "train.ps1", "command": "train", "edition": "Core", "variables": {}, "arguments": words}
-    found = flags.split(handover.words(json.dumps(handed), "train")).sources[-1]
+    found = flags.split([], script=handover.read(json.dumps(handed))).sources[-1]
     assert isinstance(found, flags.Flags)
     if isinstance(said, list):
         assert [f"{problem.origin.flag}: {problem.message}" for problem in found.problems] == said
@@ -206,7 +235,7 @@ def test_words_as_powershell_hands_them_over(words: list[Any], said: list[str] |
         assert found.problems == () and {entry.key: entry.raw for entry in found.entries} == said
 
 
-EVERY = Known.written([written for command in COMMANDS for written, _ in command.own], settings=True)
+EVERY = Known({key.name: key for command in COMMANDS for key in keys_of(command.options)}, settings=True)
 
 
 @pytest.mark.parametrize("name", EVERY.names())
@@ -225,9 +254,9 @@ def test_no_option_takes_another_one(name: str) -> None:
 @pytest.mark.parametrize("name", EVERY.names())
 def test_an_option_that_is_complete_takes_no_more(name: str) -> None:
     takes = EVERY.takes(name)
-    values = {Takes.NOTHING: (), Takes.FILES: ("a.toml",), Takes.NUMBERS: ("512", "768")}.get(takes or Takes.ONE, ("1",))
+    values = {Takes.FILES: ("a.toml",), Takes.NUMBERS: ("512", "768")}.get(takes or Takes.ONE, ("1",))
     line = parse([f"--{name}", *values, "p.txt"], EVERY)
-    if takes in (Takes.PAIRS, Takes.PATHS):  # any number of words, of which each is judged by its own form
+    if takes in (Takes.PAIRS, Takes.PATHS, Takes.NAMES):  # any number of words, of which each is judged by its own form
         assert line.options == ((name, (*values, "p.txt")),) and line.problems == ()
     else:
         assert line.options == ((name, values),)
@@ -266,7 +295,7 @@ def test_no_word_vanishes() -> None:
 def test_the_table_of_switches_is_one_of_options_that_do_not_work() -> None:
     for name in (*options.SWITCHES, *options.LISTS):
         assert options.RUN[name].state != options.WORKS, name
-    assert all(Known.written([], settings=True).takes(name) for name in (*run_keys(), *options.RUN, *FILES))
+    assert all(SETTINGS.takes(name) for name in (*run_keys(), *options.RUN, *FILES))
 
 
 def test_settings_beside_a_lora_take_no_word(capsys: pytest.CaptureFixture[str]) -> None:

@@ -13,7 +13,6 @@ import pytest
 
 from engine import doctor
 from engine.doctor import Card, Finding, Report
-from engine.errors import UserError
 
 OLD_DRIVER = Card("NVIDIA GeForce RTX 3060", "551.23", 12288, (8, 6))
 
@@ -53,22 +52,25 @@ def test_the_user_is_not_named_on_windows(monkeypatch: pytest.MonkeyPatch, text:
 
 def test_the_report_with_the_proof_is_kept_and_names_nobody(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """`doctor --run`: what is printed is in logs/doctor.txt, without the folder and the home folder that the proof spoke of."""
-    from engine import __main__ as main
+    from engine.commands import doctor as command
+    from engine.config.load import Loaded
+    from engine.config.schema import Config
+
+    def run() -> int:
+        return command.run(command.Options(run=True), Loaded(Config(), {}, ()))
 
     root, home = tmp_path / "我的 lora", tmp_path / "home"
     report = Report((Finding("python", "3.10"),))
-    monkeypatch.setattr(main, "ROOT", root)
+    monkeypatch.setattr(command, "ROOT", root)
     monkeypatch.setattr(Path, "home", lambda: home)
     monkeypatch.setattr(doctor, "report", lambda root: report)
-    monkeypatch.setattr(main, "_proof", lambda: [f"reading {root}/models and {home}/x", "ready: a real training step ran"])
-    assert main._doctor(["--run"]) == 0
+    monkeypatch.setattr(command, "_proof", lambda: [f"reading {root}/models and {home}/x", "ready: a real training step ran"])
+    assert run() == 0
     lines = (root / "logs/doctor.txt").read_text(encoding="utf-8").splitlines()
     assert lines[0].startswith("portable trainer ")
     assert lines[-2:] == ["reading <folder>/models and <home>/x", "ready: a real training step ran"]
-    monkeypatch.setattr(main, "_proof", lambda: ["the proof failed: RuntimeError: x"])
-    assert main._doctor(["--run"]) == 1
-    with pytest.raises(UserError, match="Did you mean `--run`"):
-        main._doctor(["--rnu"])
+    monkeypatch.setattr(command, "_proof", lambda: ["the proof failed: RuntimeError: x"])
+    assert run() == 1
 
 
 def test_pins_follow_their_markers(tmp_path: Path) -> None:

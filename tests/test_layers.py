@@ -23,6 +23,7 @@ LEVELS: tuple[frozenset[str], ...] = (
     frozenset({"config", "data", "models", "adapters", "diffusion", "optimization"}),
     frozenset({"generation", "tools", "registries"}),
     frozenset({"training"}),
+    frozenset({"commands"}),
     frozenset({"__main__"}),
 )
 STANDARD_LIBRARY_ONLY = frozenset({"errors", "files", "doctor", "environment", "awake", "locks", "pickled"})

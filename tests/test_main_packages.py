@@ -112,14 +112,17 @@ HALVES = {  # what stands in torch's __init__.py -> the last line of the traceba
 def test_half_a_package(code: str | None, product: Path, run: Run) -> None:
     """pip unpacks a package's description last, so that what was cut short has none: an error of any kind then has this below it."""
     (packages,) = (product / "bare").glob("**/site-packages")
-    torch = packages / "torch"
+    torch, user = packages / "torch", packages / "accelerate"  # which the engine imports behind torch
     torch.mkdir()
+    user.mkdir()
+    (user / "__init__.py").write_text("from torch import Tensor\n", encoding="utf-8")
     try:
         if code is not None:
             (torch / "__init__.py").write_text(code, encoding="utf-8")
         answer = run("sample", *NEEDS["sample"][0])
     finally:
         shutil.rmtree(torch)
+        shutil.rmtree(user)
     assert answer.returncode == 1
     if not HALVES[code]:
         assert answer.stderr.startswith("error: the Python module `torch._C` is missing\nhint: run "), answer.stderr
@@ -131,11 +134,12 @@ def test_half_a_package(code: str | None, product: Path, run: Run) -> None:
 
 def test_a_module_of_our_own_that_is_missing_keeps_its_traceback(monkeypatch: pytest.MonkeyPatch) -> None:
     from engine import __main__ as main
+    from engine.commands.command import NoOptions
 
     def broken(*_: object) -> int:
         raise ModuleNotFoundError("No module named 'engine.gone'", name="engine.gone")
 
-    monkeypatch.setattr(main, "COMMANDS", (main.Command("train", "", "", broken),))
+    monkeypatch.setattr(main, "COMMANDS", (main.Command("train", "", "", NoOptions, broken),))
     monkeypatch.setattr(main.environment, "apply", lambda root: None)
     with pytest.raises(ModuleNotFoundError, match=r"engine\.gone"):
         main.main(["train"])

@@ -6,17 +6,20 @@ import json
 import os
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from engine.config import HANDOVER, flags, handover, options, variables
+from engine.__main__ import COMMANDS
+from engine.commands import doctor, sample, tensorboard
+from engine.config import HANDOVER, handover, options, variables
 from engine.config.keys import run_keys
 from engine.config.load import Loaded
 from engine.config.problems import ConfigError
 from engine.config.script_text import ScriptText
-from engine.errors import UserError
+from engine.errors import UserError, find_row
 
 MARK = b"\xef\xbb\xbf"
 
@@ -30,9 +33,14 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 def load(text: str, command: str = "train") -> Loaded:
     """The settings of a hand-over, by the way that `python -m engine` goes."""
-    from engine.__main__ import _load, _own
+    row = find_row(COMMANDS, command, "command", "")
+    return replace(row, needs=()).read([], handover.read(text))[1]
 
-    return _load(handover.words(text, command), own=_own(command))[0]
+
+def options_of(text: str) -> object:
+    """The values of the command's own options that a hand-over gives."""
+    script = handover.read(text)
+    return find_row(COMMANDS, script.command, "command", "").read([], script)[0]
 
 
 def handed(lines: str, values: dict[str, Any], *, command: str = "train", edition: str = "Core", mark: bool = True, more: Any = ()) -> str:
@@ -245,44 +253,68 @@ def test_a_file_without_its_mark() -> None:
 
 
 def test_options_of_the_commands_own() -> None:
-    from engine.__main__ import _own
-
     text = handed("", {"lora": ["a.safetensors", ""], "prompt": "a cat --d 1", "out": "", "sampler": "ddim"}, command="sample")
-    words = handover.words(text, "sample")
-    assert flags.split(words, _own("sample")).own == {"lora": ("a.safetensors",), "prompt": ("a cat --d 1",)}
+    assert options_of(text) == sample.Options(lora=("a.safetensors",), prompt=("a cat --d 1",))
     assert load(text, "sample").config.sample.sample_sampler == "ddim"
     other = handed("", {"lora": ["a.safetensors"], "prompt": "a cat"}, command="sample", more=["--lora", "b.safetensors"])
-    assert [word for word in handover.words(other, "sample") if not word.startswith("--handover=")] == [
-        "--lora",
-        "b.safetensors",
-        "--prompt=a cat",
+    assert options_of(other) == sample.Options(lora=("b.safetensors",), prompt=("a cat",))
+    for on in (True, 1, "true"):
+        assert options_of(handed("", {"run_training": on}, command="doctor")) == doctor.Options(run=True)
+    for off in (False, 0, "false", "", None):
+        assert options_of(handed("$run_training = $null", {"run_training": off}, command="doctor")) == doctor.Options(run=False)
+    viewer = {"logging_dir": "./logs", "port": "6007", "open_browser": True}
+    assert options_of(handed("", viewer, command="tensorboard")) == tensorboard.Options("./logs", 6007, True)
+    assert options_of(handed("", viewer, command="tensorboard", more=["--browser", "false"])) == tensorboard.Options("./logs", 6007, False)
+
+
+def test_mistakes_in_options_of_the_commands_own_are_told_with_their_line() -> None:
+    wrong = {"prot": 1, "port": "six", "open_browser": "maybe", "logging_dir": ["a", "b"]}
+    assert problems(wrong, command="tensorboard") == [
+        "tensorboard.ps1:1  $prot: there is no such variable. Did you mean `$port`?",
+        "tensorboard.ps1:2  $port: `six` is not a whole number",
+        "tensorboard.ps1:3  $open_browser: `maybe` is neither true nor false",
+        "tensorboard.ps1:4  $logging_dir: one value is expected, here are 2 (`a`, `b`); put a text with spaces between quotes",
     ]
-    assert handover.words(handed("", {"run_training": True}, command="doctor"), "doctor") == ["--run"]
-    assert handover.words(handed("", {"run_training": False}, command="doctor", more=["--x"]), "doctor") == ["--x"]
-    viewer = {"logging_dir": "./logs", "port": 6006, "open_browser": True}
-    assert handover.words(handed("", viewer, command="tensorboard"), "tensorboard") == ["--logdir=./logs", "--port=6006", "--browser"]
-    (said,) = problems({"prot": 1}, command="tensorboard")
-    assert said == "tensorboard.ps1:1  $prot: there is no such variable. Did you mean `$port`?"
+    assert problems({"promt": "a cat"}, command="sample") == ["sample.ps1:1  $promt: there is no such variable. Did you mean `$prompt`?"]
+    overruled = handed("", {"port": "six"}, command="tensorboard", more=["--port", 6008])
+    assert options_of(overruled) == tensorboard.Options(port=6008)
+
+
+def test_a_folder_behind_a_script_is_the_one_that_the_command_takes() -> None:
+    """As dragged onto check.cmd or tensorboard.cmd."""
+    folder = "D:\\工具\\my pics"
+    dragged = handed("", {"train_data_dir": "./train_data/demo"}, command="check", more=[folder])
+    assert load(dragged, "check").config.data.train_data_dir == folder
+    viewer = handed("", {"logging_dir": "./logs", "open_browser": True}, command="tensorboard", more=[folder])
+    assert options_of(viewer) == tensorboard.Options(folder, browser=True)
+    Path("my pics").mkdir()
+    (said,) = problems({"train_data_dir": "./train_data/demo"}, more=["my pics"])
+    assert said == 'command line  my pics: belongs to no option; write --train_data_dir "my pics"'
 
 
 def test_the_settings_beside_a_lora_are_below_the_scripts() -> None:
-    from engine.__main__ import _load, _own, _with_settings_of_lora
-
     Path("run").mkdir()
     Path("run/settings.toml").write_text("seed = 3\nclip_skip = 2\n", encoding="utf-8")
-    text = handed("", {"lora": ["run/a.safetensors"], "seed": 8, "clip_skip": ""}, command="sample")
-    config = _load(_with_settings_of_lora(handover.words(text, "sample")), own=_own("sample"))[0].config
+    config = given({"lora": ["run/a.safetensors"], "seed": 8, "clip_skip": ""}, command="sample").config
     assert (config.training.seed, config.model.clip_skip) == (8, 2)
+    Path("own.toml").write_text("seed = 5\n", encoding="utf-8")
+    config = given({"lora": ["run/a.safetensors"], "config_file": "own.toml"}, command="sample").config
+    assert (config.training.seed, config.model.clip_skip) == (5, None)
 
 
-def test_what_is_handed_to_another_command_is_not_taken() -> None:
-    assert handover.words(handed("", {"network_dim": 8}), "doctor") == []
+def test_what_is_handed_to_another_command_is_not_taken(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    from engine import __main__ as main
+
+    monkeypatch.setattr(main.environment, "apply", lambda root: None)
+    monkeypatch.setenv(HANDOVER, handed("", {"network_dim": "x"}, more=["--nonsense"]))
+    assert main.main(["tensorboard", "nowhere"]) == 1
+    assert capsys.readouterr().err.startswith("error: nowhere: there is no folder of logs")
 
 
 def test_what_is_no_hand_over_is_refused() -> None:
     for text in ("{", "[]", '{"script": 1}'):
         with pytest.raises(UserError, match="not what the scripts hand over"):
-            handover.words(text, "train")
+            handover.read(text)
 
 
 def test_a_path_that_powershell_cut_in_two_is_whole_again() -> None:
@@ -295,16 +327,19 @@ def test_a_path_that_powershell_cut_in_two_is_whole_again() -> None:
 
 def test_a_swallowed_quote_is_explained() -> None:
     with pytest.raises(UserError, match="the quotes of this argument went wrong") as caught:
-        handover.words(handed("", {}, more=['--train_data_dir=D:\\pics" --seed 1']), "train")
+        load(handed("", {}, more=['--train_data_dir=D:\\pics" --seed 1']))
     assert "a backslash before a closing quote" in caught.value.hint
 
 
 def test_a_message_about_a_setting_is_led_to_its_line() -> None:
-    text = handed("# a\n$pretrained_model = 'x'\n\n$train_data_dir = 'y'\n", {"pretrained_model": "x", "train_data_dir": "y", "lr": 1})
-    assert handover.places(text, "pretrained_model_name_or_path = x: no such file") == ["it is set in train.ps1:2  $pretrained_model"]
-    assert handover.places(text, "train_data_dir = y: no pictures") == ["it is set in train.ps1:4  $train_data_dir"]
-    assert handover.places(text, "1 problem\n  train.ps1:4  $train_data_dir: no pictures") == []
-    assert handover.places(text, "the disk is full; learning_rate is not") == []  # no line of the script sets that
+    lines, values = "# a\n$pretrained_model = 'x'\n\n$train_data_dir = 'y'\n", {"pretrained_model": "x", "train_data_dir": "y", "lr": 1}
+    origins = load(handed(lines, values)).origins
+    assert handover.places(origins, "pretrained_model_name_or_path = x: no such file") == ["it is set in train.ps1:2  $pretrained_model"]
+    assert handover.places(origins, "train_data_dir = y: no pictures") == ["it is set in train.ps1:4  $train_data_dir"]
+    assert handover.places(origins, "1 problem\n  train.ps1:4  $train_data_dir: no pictures") == []
+    assert handover.places(origins, "the disk is full; learning_rate is not") == []  # no line of the script sets that
+    dragged = load(handed(lines, values, command="check", more=["pics"]), "check").origins
+    assert handover.places(dragged, "train_data_dir = pics: no pictures") == []  # what was typed won over the line
 
 
 def test_lines_are_found_in_the_text() -> None:

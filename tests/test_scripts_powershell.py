@@ -7,15 +7,19 @@ import os
 import re
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 from tree_sitter import Node
 
+from engine.__main__ import COMMANDS
+from engine.commands import command as commands
 from engine.config import handover, options, variables
 from engine.config.keys import run_keys
 from engine.config.load import Loaded
+from engine.errors import find_row
 from scripts import evaluator
 
 FOLDER = Path(__file__).resolve().parent.parent / "scripts"
@@ -52,11 +56,13 @@ def command_of(path: Path) -> str:
 
 def settings(path: Path, arguments: Any = (), **changed: Any) -> Loaded:
     """The settings that the engine makes of a script run with these arguments, some variables changed."""
-    from engine.__main__ import _load, _own
+    return read(evaluator.hand_over(path, arguments, **changed))[1]
 
-    command = command_of(path)
-    words = handover.words(evaluator.hand_over(path, arguments, **changed), command)
-    return _load(words, own=_own(command))[0]
+
+def read(text: str) -> tuple[object, Loaded]:
+    """The options and the settings that the engine makes of a hand-over."""
+    script = handover.read(text)
+    return replace(find_row(COMMANDS, script.command, "command", ""), needs=()).read([], script)
 
 
 # --- the evaluator itself
@@ -172,10 +178,10 @@ def test_every_variable_is_documented_in_english_and_chinese(path: Path) -> None
 
 @pytest.mark.parametrize("path", FRONT, ids=lambda path: path.name)
 def test_every_variable_is_a_row_of_the_option_table(path: Path) -> None:
-    command = command_of(path)
-    own = {own.name for own in variables.OWN.get(command, ())}
+    command = find_row(COMMANDS, command_of(path), "command", "")
+    own = handover.of_command(command.known()).keys()
     names = evaluator.run(evaluator.read(path), given={"args": []}).variables.keys() - {"ErrorActionPreference"}
-    known = own if command in variables.WITHOUT_SETTINGS else own | variables.BY_NAME.keys() | run_keys().keys() | options.RUN.keys()
+    known = own | variables.BY_NAME.keys() | run_keys().keys() | options.RUN.keys() if command.settings else own
     assert sorted(names - known) == [] and sorted(own - names) == []
 
 
@@ -194,10 +200,7 @@ def test_the_ancestors_variables_are_those_that_were_recorded() -> None:
 @pytest.mark.parametrize("path", FRONT, ids=lambda path: path.name)
 def test_a_script_as_it_is_runs_without_a_word(path: Path, root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(root)
-    if path.stem in variables.WITHOUT_SETTINGS:
-        handover.words(evaluator.hand_over(path), path.stem)
-    else:
-        assert settings(path).notices == ()
+    assert settings(path).notices == ()
 
 
 def test_train_as_it_is_trains_the_demo(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -211,10 +214,8 @@ def test_train_as_it_is_trains_the_demo(root: Path, monkeypatch: pytest.MonkeyPa
 
 
 def test_demo_is_its_file_alone_and_arguments_win(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    from engine.__main__ import _load
-
     monkeypatch.chdir(root)
-    assert settings(FOLDER / "demo.ps1").config == _load(["--config", "configs/demo.toml"])[0].config
+    assert settings(FOLDER / "demo.ps1").config == commands.settings(["--config", "configs/demo.toml"]).config
     assert settings(FOLDER / "demo.ps1", ["--seed", 7]).config.training.seed == 7
     with_one = settings(FOLDER / "demo.ps1", train_unet_only=True)
     assert with_one.config.model.max_token_length == settings(FOLDER / "demo.ps1").config.model.max_token_length
@@ -270,15 +271,13 @@ REFUSED = {"resume", "block_weight_dim", "multi_gpu", "use_wandb", "enable_lycor
 
 def _theirs(row: dict[str, Any], leave_out: set[str]) -> Loaded:
     """The settings that sd-scripts' own command line, as it was recorded, gives here."""
-    from engine.__main__ import _load
-
     words: list[str] = []
     for word in row["arguments"]:
         if word.startswith("--"):
             dropped = word[2:].partition("=")[0] in leave_out
         if not dropped:
             words.append(word)
-    return _load(words)[0]
+    return commands.settings(words)
 
 
 def _rows() -> list[Any]:
@@ -295,7 +294,6 @@ def test_the_same_variables_give_the_settings_of_the_ancestors(
     first: dict[str, Any], row: dict[str, Any], alone: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """All of them alone, as pasted from the old script in place of ours, and as values in our script."""
-    from engine.__main__ import _load
     from engine.config.problems import ConfigError
 
     monkeypatch.chdir(tmp_path)
@@ -311,14 +309,13 @@ def test_the_same_variables_give_the_settings_of_the_ancestors(
     if "mixed_precision" not in values:  # fp16, which had no variable: here the device decides
         leave_out.add("mixed_precision")
     text = _alone(values, tmp_path) if alone else evaluator.hand_over(FOLDER / "train.ps1", **_in_ours(values))
-    words = handover.words(text, "train")
     refused = REFUSED & row["changed"].keys()
     if refused:
         with pytest.raises(ConfigError) as caught:
-            _load(words)
+            read(text)
         assert {problem.origin.name.removeprefix("$") for problem in caught.value.problems} >= refused
         return
-    ours, theirs = _load(words)[0], _theirs(row, leave_out)
+    ours, theirs = read(text)[1], _theirs(row, leave_out)
     for name, key in run_keys().items():
         if name not in leave_out:
             here, there = (getattr(getattr(loaded.config, key.section), name) for loaded in (ours, theirs))
@@ -339,11 +336,9 @@ def _alone(values: dict[str, Any], folder: Path) -> str:
 
 
 def test_what_differs_on_purpose_is_said(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    from engine.__main__ import _load
-
     monkeypatch.chdir(tmp_path)
     values = _ancestors()["lora-scripts train.ps1"][0]["variables"]
-    said = "\n".join(_load(handover.words(_alone(values, tmp_path), "train"))[0].notices)
+    said = "\n".join(read(_alone(values, tmp_path))[1].notices)
     assert "xformers, which computes the same" in said and "lora-scripts trained in fp16" in said
     assert "threads that stay" in said  # persistent_data_loader_workers
 

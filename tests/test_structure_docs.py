@@ -1,7 +1,7 @@
 """The documents say what is true: the file map is the tree, commands are the engine's, paths exist, what is missing is told.
 
 `python tests/test_structure_docs.py` writes docs/map.md anew. Python files and rooms are told by their docstring's first sentence, other
-files keep their line.
+files keep their line. It also writes the tables of commands, from the fields that the commands are read by.
 """
 
 from __future__ import annotations
@@ -24,6 +24,10 @@ OTHERS = ("Install.cmd", "models/", "train_data/demo/", "output/", "python_310/"
 BESIDE = "Beside them"  # the section of OTHERS
 WIDTH = 90
 ROOM = re.compile(r"^## (.+)\n\n(.*)\n\n```\n((?:.+\n)*)```$", re.MULTILINE)
+TABLES = {  # document -> what stands before its table of commands, and the table
+    "README.md": re.compile(r"(\n\| command \| what it does \| on Linux \| on Windows \|\n\|(?:---\|)+\n)((?:\|.*\n)*)"),
+    "docs/windows.md": re.compile(r"(\n\| `scripts\\demo\.cmd` \|.*\n)((?:\|.*\n)*)"),
+}
 ANEW = "run `python tests/test_structure_docs.py`, and say what new files that are not modules are for"
 DOCUMENTS = ("README.md", "CONTRIBUTING.md", "CHANGELOG.md", "THIRD_PARTY_NOTICES.md", *sorted(
     path.relative_to(ROOT).as_posix() for path in (ROOT / "docs").rglob("*.md")))  # fmt: skip
@@ -45,6 +49,7 @@ def rooms(root: Path) -> dict[str, tuple[str, dict[str, str]]]:
 def first_sentence(module: Path) -> str:
     """That of a module's docstring, without its full stop."""
     text = " ".join((ast.get_docstring(ast.parse(module.read_text(encoding="utf-8"))) or "").split())
+    text = re.sub(r"\bpython -m (?=engine|recipes|benchmarks)", ".venv/bin/python -m ", text)  # as documents write it
     return re.split(r"\.(?=\s+[A-Z`]|$)", text)[0]
 
 
@@ -94,13 +99,25 @@ def test_a_line_of_the_file_map_is_short(root: Path) -> None:
     assert [line for line in block.splitlines() if len(line) > WIDTH] == [], "shorten the first sentence of the file's docstring"
 
 
-def test_the_readme_names_every_command_and_no_other(root: Path) -> None:
-    from engine import __main__ as main
+def table(root: Path, document: str) -> str:
+    """What the commands' own fields say, as the rows of a document's table."""
+    from engine.__main__ import COMMANDS
+    from engine.commands import help
 
-    table = text_of(root).partition("## Commands")[2].partition("\n## ")[0]
-    assert re.findall(r"^\| `(\w+)` \|", table, re.MULTILINE) == [command.name for command in main.COMMANDS]
-    used = set(re.findall(r"python -m engine (\w+)", text_of(root)))
-    assert used <= {command.name for command in main.COMMANDS}
+    rows = []
+    for command in COMMANDS:
+        path = f" {help.path(command)}".rstrip()
+        twin = (root / f"scripts/{command.name}.cmd").is_file()
+        windows = rf"scripts\{command.name}.cmd{path}" if twin else rf"python_310\python.exe -m engine {command.name}{path}"
+        cells = [f"`{command.name}`", command.help, f"`.venv/bin/python -m engine {command.name}{path}`", f"`{windows}`"]
+        rows.append(f"| {' | '.join(cells if document == 'README.md' else (cells[3], cells[1]))} |\n")
+    return "".join(rows)
+
+
+@pytest.mark.parametrize("document", TABLES)
+def test_a_table_of_commands_is_what_the_commands_say(root: Path, document: str) -> None:
+    found = TABLES[document].search((root / document).read_text(encoding="utf-8"))
+    assert found and found[2] == table(root, document), "run `python tests/test_structure_docs.py`"
 
 
 def test_the_readmes_training_command_is_understood(root: Path) -> None:
@@ -206,6 +223,14 @@ def test_contributing_is_one_page(root: Path) -> None:
     assert len((root / "CONTRIBUTING.md").read_text(encoding="utf-8").splitlines()) <= 75
 
 
+def write_tables(root: Path) -> None:
+    """Write the tables of commands anew."""
+    for document, rows in TABLES.items():
+        text = (root / document).read_text(encoding="utf-8")
+        text = rows.sub(lambda found: found[1] + table(root, document), text)  # noqa: B023 called at once
+        (root / document).write_text(text, encoding="utf-8", newline="\n")
+
+
 def write_file_map(root: Path) -> None:
     """Write the map anew, keeping the lines of what has no docstring."""
     known = rooms(root)
@@ -225,5 +250,7 @@ def write_file_map(root: Path) -> None:
 
 
 if __name__ == "__main__":
+    sys.path.insert(0, str(ROOT))
     write_file_map(ROOT)
+    write_tables(ROOT)
     sys.stdout.write("".join(f"{path} has no line yet\n" for _, files in rooms(ROOT).values() for path, text in files.items() if not text))

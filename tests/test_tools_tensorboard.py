@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from engine.__main__ import main
+from engine.errors import UserError
 from engine.tools import tensorboard
 
 
@@ -35,13 +36,22 @@ def test_the_viewer_answers_on_the_next_free_port(tmp_path: Path, monkeypatch: p
     assert str(logs) in line and "http://127.0.0.1:" in line and f":{port}/" not in line
 
 
+def test_the_last_port_has_none_behind_it(tmp_path: Path) -> None:
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 65535))
+        taken.listen()
+        with pytest.raises(UserError, match="the port 65535 is taken"):
+            tensorboard.run(tmp_path, 65535, print, browser=False, wait=lambda: None)
+
+
 @pytest.mark.parametrize(
     ("words", "said"),
     [
         (["--logdir", "nowhere"], "nowhere: there is no folder of logs here yet"),
-        (["--port", "six"], "`six` is not a port"),
+        (["nowhere"], "nowhere: there is no folder of logs here yet"),
+        (["--port", "six"], "--port: `six` is not a whole number"),
         (["--prot", "6006"], "--prot: unknown option. Did you mean `--port`?"),
-        (["logs"], "logs: belongs to no option; write --logdir logs"),
+        (["a", "b"], "b: --logdir takes one value, and that is a already"),
     ],
 )
 def test_what_cannot_be_shown_is_refused(

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from engine.__main__ import _load
+from engine.commands.command import settings
 from engine.errors import UserError
 from engine.training import proof
 
@@ -26,7 +26,7 @@ def folder(root: Path, tmp_path: Path, micro_sd: Path) -> Path:
 def test_real_steps_are_trained_and_nothing_stays(folder: Path) -> None:
     said: list[str] = []
     with proof.temporary(folder) as place:
-        done = proof.prove(_load([*proof.settings(folder, place), "--device", "cpu"])[0].config, said.append)
+        done = proof.prove(settings([*proof.settings(folder, place), "--device", "cpu"]).config, said.append)
     assert str(done).startswith("a real training step ran on the CPU (fp32, 4 steps in ") and len(done.losses) == proof.STEPS
     assert said == [] and list((folder / "cache").iterdir()) == []
 
@@ -36,7 +36,7 @@ def test_what_failed_is_told_with_what_the_run_said(folder: Path, monkeypatch: p
     monkeypatch.setattr(proof, "STEPS", 1)
     said: list[str] = []
     with proof.temporary(folder) as place:
-        config = _load([*proof.settings(folder, place), "--device", "cpu", "--resolution", "1000000"])[0].config
+        config = settings([*proof.settings(folder, place), "--device", "cpu", "--resolution", "1000000"]).config
         with pytest.raises((UserError, RuntimeError)):
             proof.prove(config, said.append)
     assert said

@@ -2,59 +2,89 @@
 
 For instance `--network_dim 32`, `--shuffle_caption`, `--network_args "a=1" "b=2"`, `--key=value`.
 
-Ours besides: `--config x.toml` (as `--config_file`, any number of times) and `--set key=value`. Files come before options in whatever
-order they are written, as in sd-scripts. words.py says which words an option takes. What a front script handed over is the option
-`--handover`, and counts as a file.
+Ours besides: `--config x.toml` (as `--config_file`, any number of times), `--set key=value`, and the options of the command itself, which
+are read here. Files come before options in whatever order they are written, as in sd-scripts, and so does what a front script handed over.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import PurePath
 
-from engine.config import handover, words
+from engine.config import handover, stray, words
+from engine.config.handover import Script
+from engine.config.known import FILES, SET, SETTINGS, Known
 from engine.config.problems import Origin, Problem
 from engine.config.sources import ConfigFile, Entry, Flags, Source
-from engine.config.words import Known
+from engine.config.values import NO_VALUE, BadValue, read
 
 
 @dataclass(frozen=True)
 class CommandLine:
-    """A command line taken apart. `own` holds the command's own options by name, each with the words after it."""
+    """A command line taken apart. `own` holds the values of the command's own options that were given, by name."""
 
     sources: tuple[Source, ...]
-    own: dict[str, tuple[str, ...]]
+    own: Mapping[str, object]
+
+    @property
+    def problems(self) -> list[Problem]:
+        """What is wrong with the form of the words, and with the values of the command's own options."""
+        return [problem for source in self.sources if isinstance(source, Flags) for problem in source.problems]
 
 
-def split(arguments: Sequence[str], own: Sequence[str] = ()) -> CommandLine:
-    """Take the words after `python -m engine <command>` apart. `own` are options of the command itself, as its help writes them.
+def split(arguments: Sequence[str], known: Known = SETTINGS, script: Script | None = None) -> CommandLine:
+    """Take the words after `python -m engine <command>` apart, with what a front script handed over below them.
 
-    >>> split(["--config", "a.toml", "--seed", "1", "--all"], own=["--all"]).own
-    {'all': ()}
+    >>> split(["--config", "a.toml", "--seed", "1"]).sources[0]
+    ConfigFile(path='a.toml', flag='--config')
     """
     problems: list[Problem] = []
-    line = words.parse(_without_launcher(list(arguments), problems), Known.written(own, settings=True))
+    given = [*(script.words() if script else ()), *arguments]
+    if known.settings:
+        given = _without_launcher(given, problems)
+    line = words.parse(given, known)
     problems.extend(line.problems)
-    names = [option.partition(" ")[0].removeprefix("--") for option in own]
-    files: list[Source] = []
+    handed = handover.take(script, known) if script else handover.Handed((), ())
+    files: list[Source] = [*handed.sources]
     entries: list[Entry] = []
-    mine: dict[str, tuple[str, ...]] = {}
+    mine: list[Entry] = []
     for name, values in line.options:
-        flag = f"--{name}"
-        if name in names:
-            mine[name] = (*mine.get(name, ()), *values)
-        elif name == words.HANDED:
-            files.extend(handover.sources(values[0]))
-        elif name in words.FILES:
+        origin = Origin(flag=f"--{name}")
+        if name in known.own:
+            mine.append(Entry(name, values, origin))
+        elif known.takes(name) is None:
+            problems.append(Problem(origin, name, stray.unknown(name, known)))
+        elif name in FILES:
             if not values:
-                problems.append(Problem(Origin(flag=flag), name, "the name of a file is missing"))
-            files.extend(ConfigFile(_with_ending(word), flag) for word in values)
-        elif name == words.SET:
+                problems.append(Problem(origin, name, "the name of a file is missing"))
+            files.extend(ConfigFile(_with_ending(word), origin.flag) for word in values)
+        elif name == SET:
             entries.extend(_settings(values, problems))
         else:
-            entries.append(Entry(name, values[0] if len(values) == 1 else values, Origin(flag=flag)))
-    return CommandLine((*files, Flags(tuple(entries), tuple(problems), unread=bool(line.problems))), mine)
+            entries.append(Entry(name, values[0] if len(values) == 1 else values, origin))
+    typed = {entry.key for entry in mine}
+    own = _values([*(entry for entry in handed.own if entry.key not in typed), *mine], known, problems)
+    return CommandLine((*files, Flags(tuple(entries), tuple(problems), unread=bool(line.problems))), own)
+
+
+def _values(given: Sequence[Entry], known: Known, problems: list[Problem]) -> dict[str, object]:
+    """The values of a command's own options: the last of two counts, and of those that take several all do."""
+    found: dict[str, object] = {}
+    for entry in given:
+        key = known.own[entry.key]
+        words_of = entry.raw if isinstance(entry.raw, list | tuple) else [entry.raw]
+        alone = entry.raw == NO_VALUE and (key.type is bool or key.meta.alone is not None)
+        try:
+            if not alone and not (words_of and all(str(word).strip() for word in words_of)):
+                raise BadValue(f"needs a value: {stray.written(key.name, known)}")
+            value = read(key, entry.raw)
+        except BadValue as error:
+            problems.append(Problem(entry.origin, entry.key, str(error)))
+            continue
+        earlier = found.get(entry.key)
+        found[entry.key] = (*earlier, *value) if isinstance(earlier, tuple) and isinstance(value, tuple) else value
+    return found
 
 
 def _without_launcher(given: list[str], problems: list[Problem]) -> list[str]:

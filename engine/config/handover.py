@@ -1,8 +1,8 @@
 """What a front script hands over: its variables and its arguments. They come as one JSON text in an environment variable.
 
 `scripts/lib/hand_over.ps1` writes {"script": its path, "command": "train", "edition": "Desktop" (5.1) or "Core", "variables": {...},
-"arguments": [...]} into ENGINE_HANDOVER. `words` makes a command line of it, in which `--handover` stands before the text itself; `sources`
-makes settings of that.
+"arguments": [...]} into ENGINE_HANDOVER. `read` takes that apart; the arguments are words of a command line, and `take` makes settings and
+options of the variables.
 """
 
 from __future__ import annotations
@@ -10,17 +10,17 @@ from __future__ import annotations
 import json
 import re
 import secrets
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path, PurePath, PureWindowsPath
 
 from engine.config import HANDOVER, options, values
-from engine.config.keys import run_keys
-from engine.config.problems import ConfigError, Findings, Origin
+from engine.config.keys import Key, run_keys
+from engine.config.known import Known
+from engine.config.problems import Findings, Origin
 from engine.config.script_text import Assignment, ScriptText
 from engine.config.sources import ConfigFile, Entry, Flags, Source
-from engine.config.variables import ALWAYS, BY_NAME, INSTEAD, OWN, TRAINING, WITHOUT_SETTINGS, Variable
-from engine.config.words import HANDED
+from engine.config.variables import ALWAYS, BY_NAME, INSTEAD, TRAINING, Variable
 from engine.errors import UserError, did_you_mean
 
 _TOGETHER = ("random_seed", "enable_locon_train", "conv_dim", "conv_alpha")  # looked at when all others are read
@@ -42,34 +42,32 @@ class Script:
         """Where a variable stands."""
         return Origin(self.name, self.text.assignment(name).line, name=f"${name}")
 
+    def words(self) -> list[str]:
+        """The words behind the script's name. Under `-File`, PowerShell cuts `--vae=D:\\a` in two, and may drop the colon."""
+        found: list[str] = []
+        for given in self.arguments:
+            word = _argument(self, given)
+            if found and re.fullmatch(r"--[\w-]+=(\w+:|[A-Za-z])", found[-1]) and word[:1] in ("\\", "/"):
+                found[-1] = f"{found[-1].removesuffix(':')}:{word}"
+            else:
+                found.append(word)
+        return found
 
-def words(text: str, command: str) -> list[str]:
-    """The command line that a hand-over stands for, behind the command; none where nothing was handed over to this command.
 
-    The script's own words come first, so that none of them stands behind an option that nobody typed.
-    Raises UserError for what no settings can be made of, and ConfigError for mistakes in variables that are no settings.
+@dataclass(frozen=True)
+class Handed:
+    """What the variables of a script say: sources of settings in their order, and values of the command's own options."""
+
+    sources: tuple[Source, ...]
+    own: tuple[Entry, ...]
+
+
+def take(script: Script, known: Known) -> Handed:
+    """The variables of a script for a command with these options, and what is wrong with them.
+
+    The settings are what lora-scripts always set, then the variables, then the file that they name.
     """
-    script = _read(text) if text else None
-    if script is None or script.command != command:
-        return []
-    findings = Findings()
-    arguments = _arguments(script)
-    overruled = {word[2:].partition("=")[0] for word in arguments if word.startswith("--")}
-    found = [word for word in _own_options(script, findings) if word[2:].partition("=")[0] not in overruled]
-    if command in WITHOUT_SETTINGS:
-        for name in _unknown(script, ()):
-            findings.problem(script.origin(name), name, _no_such_variable(name, [own.name for own in OWN[command]]))
-    else:
-        found.insert(0, f"--{HANDED}={text}")
-    if findings.problems:
-        raise ConfigError(findings.problems)
-    return [*arguments, *found]
-
-
-def sources(text: str) -> tuple[Source, ...]:
-    """The settings of a hand-over, as sources in their order: what lora-scripts always set, the variables, the file that they name."""
-    script = _read(text)
-    reader = _Reader(script)
+    reader = _Reader(script, known)
     reader.read()
     found: list[Source] = []
     if script.command in TRAINING and not reader.files:  # a file of settings stands for itself, as in lora-scripts' train_by_toml.ps1
@@ -80,20 +78,22 @@ def sources(text: str) -> tuple[Source, ...]:
             if key not in given:
                 reader.findings.notice(Origin(script.name, name=f"${key}"), key, f"is not set: {says}")
     found.append(Flags(tuple(reader.entries.values()), tuple(reader.findings.problems), tuple(reader.findings.notices)))
-    return (*found, *reader.files)
+    return Handed((*found, *reader.files), tuple(reader.own))
 
 
-def places(text: str, message: str) -> list[str]:
-    """Where a script sets what a message speaks of by the setting's name: lines for under it, none where it names its places itself."""
-    script = _read(text)
-    if f"{script.name}:" in message:
+def places(origins: Mapping[str, Origin], message: str) -> list[str]:
+    """Where a script sets what a message speaks of by the setting's name: lines for under it, none where it names its places itself.
+
+    `origins` are those of the settings of the run, so that nothing is told of a variable that something else won over.
+    """
+    scripts = {key: origin for key, origin in origins.items() if origin.name and origin.line}
+    if any(f"{origin.file}:" in message for origin in scripts.values()):
         return []
-    keys = ((name, (BY_NAME.get(name.lower()) or Variable(name, key=name.lower())).key) for name in script.variables)
-    named = [name for name, key in keys if key and re.search(rf"(?<![\w.]){re.escape(key)}(?!\w)", message)]
-    return [f"it is set in {script.origin(name)}  ${name}" for name in named if script.origin(name).line]
+    named = [origin for key, origin in scripts.items() if re.search(rf"(?<![\w.]){re.escape(key)}(?!\w)", message)]
+    return [f"it is set in {origin}  {origin.name}" for origin in sorted(named, key=lambda origin: origin.line)]
 
 
-def _read(text: str) -> Script:
+def read(text: str) -> Script:
     """The hand-over taken apart. Raises UserError where it is none."""
     try:
         given = json.loads(text)
@@ -112,18 +112,6 @@ def _read(text: str) -> Script:
     return Script(name, command, desktop, variables, arguments, ScriptText(data))
 
 
-def _arguments(script: Script) -> list[str]:
-    """The words behind the script's name. Under `-File`, PowerShell cuts `--vae=D:\\a` in two, and may drop the colon."""
-    found: list[str] = []
-    for given in script.arguments:
-        word = _argument(script, given)
-        if found and re.fullmatch(r"--[\w-]+=(\w+:|[A-Za-z])", found[-1]) and word[:1] in ("\\", "/"):
-            found[-1] = f"{found[-1].removesuffix(':')}:{word}"
-        else:
-            found.append(word)
-    return found
-
-
 def _argument(script: Script, given: object) -> str:
     """One word behind the script's name. PowerShell makes a list of `512,512` and a number of `1e-4`."""
     word = ",".join(values.show(part) for part in given) if isinstance(given, list) else "" if given is None else values.show(given)
@@ -133,25 +121,14 @@ def _argument(script: Script, given: object) -> str:
     return word
 
 
-def _own_options(script: Script, findings: Findings) -> list[str]:
-    """Variables that the command takes besides settings, as its options."""
-    found: list[str] = []
-    for name, raw in script.variables.items():
-        own = next((own for own in OWN.get(script.command, ()) if own.name == name.lower()), None)
-        value = _present(script, name, raw, findings) if own else None
-        if own is None or value is None:
-            continue
-        if not own.flag:
-            listed = value if isinstance(value, list) else [value]
-            found.extend(f"--{own.option}={values.show(part)}" for part in listed if part not in ("", None))
-        elif Variable(name).option.asks(value):
-            found.append(f"--{own.option}")
-    return found
+def of_command(known: Known) -> Mapping[str, Key]:
+    """The variables that stand for options of the command's own."""
+    return {key.meta.variable or key.name: key for key in known.own.values()}
 
 
 def _unknown(script: Script, known: Iterable[str]) -> list[str]:
     """Variables that are not known, PowerShell's own, or the user's helpers: those that the script itself reads again."""
-    taken = {*known, *(own.name for own in OWN.get(script.command, ()))}
+    taken = set(known)
     return [
         name
         for name in script.variables
@@ -189,24 +166,41 @@ def _why_none(at: Assignment) -> str:
 
 
 class _Reader:
-    """Makes entries of variables, under the names of the settings."""
+    """Makes entries of variables, under the names of the settings and of the command's own options."""
 
-    def __init__(self, script: Script) -> None:
+    def __init__(self, script: Script, known: Known) -> None:
         self.script = script
+        self.known = known
         self.findings = Findings()
         self.entries: dict[str, Entry] = {}
+        self.own: list[Entry] = []
         self.files: list[ConfigFile] = []
         self._all = {name.lower(): raw for name, raw in script.variables.items()}
 
     def read(self) -> None:
-        """Every variable in the order of the script's lines, so that the later one of two for the same setting counts."""
+        """Every variable; those that nobody knows are told."""
         self._check_mark()
-        own = [own.name for own in OWN.get(self.script.command, ())]
-        known = [*BY_NAME, *run_keys(), *options.RUN]
-        for name in _unknown(self.script, known):
+        own = of_command(self.known)
+        known = [*BY_NAME, *run_keys(), *options.RUN] if self.known.settings else []
+        for name in _unknown(self.script, [*known, *own]):
             self.findings.problem(self.script.origin(name), name, _no_such_variable(name, [*known, *own]))
-        named = [name for name in self.script.variables if name.lower() in known and name.lower() not in own]
-        for name in sorted(named, key=lambda name: self.script.text.assignment(name).line):
+        for name, raw in self.script.variables.items():
+            if name.lower() in own:
+                self._option(own[name.lower()], name, raw)
+        if self.known.settings:
+            self._settings([name for name in self.script.variables if name.lower() in known and name.lower() not in own])
+
+    def _option(self, key: Key, name: str, raw: object) -> None:
+        """An option of the command's own; nothing, and an empty text, leave it out."""
+        value = _present(self.script, name, raw, self.findings)
+        if isinstance(value, list):
+            value = tuple(values.show(part) for part in value if part not in ("", None))
+        if value not in (None, "", ()) and (value is not False or key.type is bool):
+            self.own.append(Entry(key.name, value, self.script.origin(name)))
+
+    def _settings(self, named: list[str]) -> None:
+        """The variables that are settings, and what follows from several of them together."""
+        for name in sorted(named, key=lambda name: self.script.text.assignment(name).line):  # the later one of two counts
             raw = _present(self.script, name, self.script.variables[name], self.findings)
             if raw is not None:
                 self._take(name, BY_NAME.get(name.lower()) or Variable(name.lower(), key=name.lower()), raw)

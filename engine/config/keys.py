@@ -1,4 +1,4 @@
-"""The schema as a table: every key with section, type, default, help."""
+"""The schema as a table: every key with section, type, default, help. A command's own options are keys too."""
 
 from __future__ import annotations
 
@@ -17,11 +17,20 @@ class Key:
     """One setting. `type` is bool, int, float, str, tuple or dict; `optional` means that None is a value too."""
 
     name: str
-    section: str  # the attribute of Config; "" for keys of a dataset file
+    section: str  # the attribute of Config; "" for keys of a dataset file and for a command's own options
     type: type
     optional: bool
     default: object
     meta: Meta
+
+    @property
+    def behind(self) -> str:
+        """What stands behind the option in a help: `FILE ...`, `NUMBER`; between brackets what may be left out, nothing for a switch."""
+        if self.type is bool:
+            return ""
+        word = self.meta.behind or ("NUMBER" if self.type in (int, float) else "TEXT")
+        several = f"{word} ..." if self.type is tuple else word
+        return several if self.meta.alone is None else f"[{several}]"
 
 
 @dataclass(frozen=True)
@@ -43,7 +52,8 @@ def plain(hint: object) -> tuple[type, bool]:
     return kind, False
 
 
-def _of(cls: type, section: str) -> tuple[Key, ...]:
+def keys_of(cls: type, section: str = "") -> tuple[Key, ...]:
+    """The keys of a dataclass, in the order of its fields."""
     hints = typing.get_type_hints(cls)
     found = []
     own = cls.__annotations__  # without those of base classes: a section begins with its own keys
@@ -60,7 +70,7 @@ def _of(cls: type, section: str) -> tuple[Key, ...]:
 def sections() -> tuple[Section, ...]:
     """The sections of a run in the order of `Config`."""
     hints = typing.get_type_hints(schema.Config)
-    return tuple(Section(name, cls, _of(cls, name)) for name, cls in hints.items())
+    return tuple(Section(name, cls, keys_of(cls, name)) for name, cls in hints.items())
 
 
 @functools.cache
@@ -72,10 +82,10 @@ def run_keys() -> dict[str, Key]:
 @functools.cache
 def dataset_keys() -> dict[str, Key]:
     """Keys of `[general]` and `[[datasets]]` that hold for a whole dataset."""
-    return {key.name: key for key in _of(schema_data.DatasetOptions, "")}
+    return {key.name: key for key in keys_of(schema_data.DatasetOptions)}
 
 
 @functools.cache
 def subset_keys() -> dict[str, Key]:
     """Keys that hold for one folder; they may stand at any level of a dataset file."""
-    return {key.name: key for key in _of(schema_data.SubsetOptions, "")}
+    return {key.name: key for key in keys_of(schema_data.SubsetOptions)}

@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from engine.config import args, datasets, options, rules, sources, values
+from engine.config import args, datasets, options, rules, sources, stray, values
 from engine.config.keys import Key, run_keys, sections
 from engine.config.problems import DEFAULT, ConfigError, Findings, Origin
 from engine.config.rows import OptionRow, Rows
@@ -105,15 +105,8 @@ def _known(entry: Entry, findings: Findings) -> Entry | None:
 
 def _unknown(entry: Entry) -> str:
     """What to say of a key that neither sd-scripts nor the schema has."""
-    twins = {"batch_size": "train_batch_size", "num_repeats": "dataset_repeats"}
-    if entry.key in twins:
-        return f"outside a dataset file this is called `{twins[entry.key]}`"
-    if entry.key in options.DATASET:
-        return "this key belongs to a dataset file, under [general], [[datasets]] or [[datasets.subsets]]"
     guess = did_you_mean(entry.key, [*run_keys(), *options.RUN])
-    if entry.origin.flag.startswith("--") and not entry.origin.flag.startswith("--set"):
-        return f"unknown option. {guess.replace('`', '`--', 1) or '`python -m engine config` lists all'}"
-    return f"unknown key. {guess or '`configs/reference.toml` lists all'}"
+    return stray.elsewhere(entry.key) or f"unknown key. {guess or '`configs/reference.toml` lists all'}"
 
 
 def _value(key: Key, raw: object, rows: Rows) -> object:

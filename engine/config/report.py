@@ -14,7 +14,6 @@ from engine.config.schema import Config
 from engine.config.schema_data import DataConfig, DatasetOptions, SubsetOptions
 
 _VALUE_WIDTH = 56  # characters; longer values push the rest of their line
-_OPTION_WIDTH = 36
 
 
 def report(loaded: Loaded) -> str:
@@ -34,17 +33,6 @@ def _line(key: Key, value: object, loaded: Loaded) -> str:
     setting = f"{key.name} = {'(not set)' if value is None else literal(value)}"
     differs = f"   (sd-scripts: {shown(key.meta.sd_default)})" if key.meta.sd_default is not SAME else ""
     return f"  {setting:<{_VALUE_WIDTH}} {origin}{differs}"
-
-
-def usage() -> str:
-    """Every option with its help and default, for `--help`."""
-    lines = []
-    for section in sections():
-        lines.append(f"{section.name}:")
-        for key in section.keys:
-            default = "" if key.default is None or key.meta.kind == "pairs" else f" ({literal(key.default)})"
-            lines.append(f"  {'--' + key.name:<{_OPTION_WIDTH}} {key.meta.help}{default}")
-    return "\n".join(lines)
 
 
 def literal(value: object) -> str:

@@ -93,7 +93,7 @@ class DataConfig(CaptionSettings, BucketSettings):
     `datasets` is what `[[datasets]]` of the run's file or of the file named by `dataset_config` says; empty for the folder method.
     """
 
-    train_data_dir: str | None = setting(None, "folder that holds the `<repeats>_<name>` folders of pictures", kind="path")
+    train_data_dir: str | None = setting(None, "folder that holds the `<repeats>_<name>` folders of pictures", kind="path", behind="FOLDER")
     reg_data_dir: str | None = setting(None, "folder of regularisation pictures, laid out the same way", kind="path")
     train_batch_size: int = setting(1, "pictures in a step", low=1)
     dataset_repeats: int = setting(1, "repeats of folders whose dataset file says none; `<repeats>_<name>` folders say their own", low=1)

@@ -4,11 +4,15 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import PurePath
 
-from engine.errors import nearest
+from engine.config import options
+from engine.config.known import Known
+from engine.errors import did_you_mean, nearest
+
+_TWINS = {"batch_size": "train_batch_size", "num_repeats": "dataset_repeats"}  # keys of a dataset file -> what they are called elsewhere
 
 
 @dataclass(frozen=True)
@@ -27,19 +31,35 @@ def near(name: str, known: Sequence[str]) -> str:
     return next(iter(nearest(name, tuple(known))), "")
 
 
-def remedy(word: str, own: Mapping[str, str], settings: bool) -> str:
-    """What to write for a word whose own form says what it is; empty where it says nothing.
+def elsewhere(name: str) -> str:
+    """Where a key belongs that is no setting of a run, but one of a dataset file; empty for any other name."""
+    if name in _TWINS:
+        return f"outside a dataset file this is called `{_TWINS[name]}`"
+    if name in options.DATASET:
+        return "this key belongs to a dataset file, under [general], [[datasets]] or [[datasets.subsets]]"
+    return ""
 
-    `own` are the command's own options and what stands behind each in its help; `settings`: it takes settings too.
 
-    >>> remedy("my.toml", {}, True), remedy("6006", {"port": "NUMBER"}, False), remedy("a cat", {"prompt": "TEXT ..."}, True)
-    ('--config my.toml', '--port 6006', '')
+def unknown(name: str, known: Known) -> str:
+    """The sentence about an option that there is not."""
+    told = elsewhere(name) if known.settings else ""
+    guess = did_you_mean(name, known.names()).replace("`", "`--", 1)
+    return told or f"unknown option. {guess or ('`python -m engine config` lists all' if known.settings else there_are(known))}"
+
+
+def remedy(word: str, known: Known) -> str:
+    """What to write for a word whose own form says what it is; empty where it says nothing, or is a bare path that the command takes.
+
+    >>> remedy("my.toml", Known({}, settings=True)), remedy("a cat", Known({}, settings=True))
+    ('--config my.toml', '')
     """
     ending, shown = PurePath(word).suffix.lower(), quoted(word)
-    behind = {kind.split()[0]: f"--{name}" for name, kind in reversed(list(own.items())) if kind}
-    if word.isdigit():
+    behind = {key.behind.split()[0]: f"--{name}" for name, key in reversed(list(known.own.items())) if key.behind}
+    if word.isdigit() and not (known.bare and os.path.isdir(word)):
         return f"{behind['NUMBER']} {shown}" if "NUMBER" in behind else ""
-    if not settings:
+    if not known.settings:
+        if known.bare:
+            return ""
         return f"{behind['FOLDER']} {shown}" if "FOLDER" in behind else f"{behind['FILE']} {shown}" if ending and "FILE" in behind else ""
     if ending in (".toml", ".json"):
         return f"--config {shown}"
@@ -47,10 +67,10 @@ def remedy(word: str, own: Mapping[str, str], settings: bool) -> str:
     if ending in (".ckpt", ".pt") or os.path.isfile(os.path.join(word, "model_index.json")):
         return base
     if ending == ".safetensors":
-        lora = "--lora" if "lora" in own else "--network_weights"
+        lora = "--lora" if "lora" in known.own else "--network_weights"
         return f"{lora} {shown} for a LoRA, {base} for a base model"
     if os.path.isdir(word):
-        return f"{behind.get('FOLDER', '--train_data_dir')} {shown}"
+        return "" if known.bare else f"{behind.get('FOLDER', '--train_data_dir')} {shown}"
     return f"--sample_prompts {shown}" if ending == ".txt" and os.path.isfile(word) else ""
 
 
@@ -59,10 +79,10 @@ def belongs_to_none(said: str) -> str:
     return f"belongs to no option; write {said}"
 
 
-def unclaimed(words: Sequence[str], before: Before | None, own: Mapping[str, str], settings: bool) -> str:
+def unclaimed(words: Sequence[str], before: Before | None, known: Known) -> str:
     """The sentence about bare words that say nothing of themselves, in front of every option or behind one that is complete."""
     together = " ".join(words)
-    text = next((name for name, behind in own.items() if behind.startswith("TEXT")), "")
+    text = next((name for name, key in known.own.items() if key.behind.startswith("TEXT")), "")
     if before is not None and before.text and before.equals:
         whole = quoted(f"{before.values[-1]}:{together}")
         spaced = quoted(f"{before.values[-1]} {together}")
@@ -77,12 +97,16 @@ def unclaimed(words: Sequence[str], before: Before | None, own: Mapping[str, str
         return belongs_to_none(f"--{text} {quoted(together, always=True)}")
     if before is not None:
         return f"belongs to no option: --{before.name} takes {before.takes}"
-    return f"belongs to no option. {_listed(own, settings)}"
+    return f"belongs to no option. {_listed(known)}"
 
 
-def miswritten(
-    word: str, dashes: str, exact: str, close: str, values: Sequence[str], before: Before | None, own: Mapping[str, str], settings: bool
-) -> str:
+def second(name: str, first: str, words: Sequence[str]) -> str:
+    """The sentence about bare words behind the only one that `--name` takes."""
+    together = quoted(" ".join([first, *words]))
+    return f"--{name} takes one value, and that is {quoted(first)} already; a path with spaces stands between quotes: {together}"
+
+
+def miswritten(word: str, dashes: str, exact: str, close: str, values: Sequence[str], before: Before | None, known: Known) -> str:
     """The sentence about an option that is not written with two dashes. `exact` is its name, `close` the nearest to what it is not."""
     line = " ".join(["", *map(quoted, values)])
     if exact:
@@ -91,17 +115,23 @@ def miswritten(
         return f"there is no such option. Did you mean `--{close}{line}`?"
     owner = f"--{before.name}" if before is not None and before.text else ""
     value = f". A value that begins with a dash stands behind an equals sign: {owner}={quoted(word)}" if owner else ""
-    return f"there is no such option. {_listed(own, settings)}{value}"
+    path = f". A path that begins with a dash is written ./{word}" if known.bare and not known.settings else ""
+    return f"there is no such option. {_listed(known)}{value or path}"
 
 
-def there_are(own: Mapping[str, str]) -> str:
+def there_are(known: Known) -> str:
     """A command's own options in a sentence."""
-    listed = [f"--{name} {behind}".rstrip() for name, behind in own.items()]
+    listed = [written(name, known) for name in known.own]
     return f"Its options: {', '.join(listed)}" if listed else "It has no options"
 
 
-def _listed(own: Mapping[str, str], settings: bool) -> str:
-    return "Options begin with two dashes, and `--help` lists them" if settings else there_are(own)
+def written(name: str, known: Known) -> str:
+    """An option of the command's own as it is typed: `--out FILE`."""
+    return f"--{name} {known.own[name].behind}".rstrip()
+
+
+def _listed(known: Known) -> str:
+    return "Options begin with two dashes, and configs/reference.toml lists them" if known.settings else there_are(known)
 
 
 def quoted(word: str, *, always: bool = False) -> str:

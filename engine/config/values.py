@@ -20,12 +20,17 @@ class BadValue(ValueError):
 def read(key: Key, raw: object, rows: Sequence[HelpRow] = ()) -> object:
     """The value of `key` that `raw` means. `rows` is the registry that `key.meta.rows` names.
 
-    Numbers and truth values may be given as text. An empty text means None where None is a value.
+    Numbers and truth values may be given as text. An empty text means None where None is a value. `meta.alone` is what an option means
+    that was written without a value.
     """
+    if raw == NO_VALUE and key.meta.alone is not None:
+        return key.meta.alone
     if key.optional and (raw is None or raw == "" or (key.type is not str and str(raw).lower() == "none")):
         return None
     if raw is None:
         raise BadValue("a value is missing")
+    if key.type is tuple and key.meta.kind != "size":
+        return _several(key, raw)
     if key.meta.kind:
         value = _special(key, raw)
     elif key.meta.rows:
@@ -39,6 +44,15 @@ def read(key: Key, raw: object, rows: Sequence[HelpRow] = ()) -> object:
             return None
         _in_range(value, key)
     return value
+
+
+def _several(key: Key, raw: object) -> tuple[object, ...]:
+    """Any number of texts, paths or choices; choices may stand behind each other with commas."""
+    given = list(raw) if isinstance(raw, list | tuple) else [raw]
+    if not key.meta.choices:
+        return tuple(path(part) if key.meta.kind == "path" else text(part) for part in given)
+    parts = [part.strip() for word in given for part in text(word).split(",")]
+    return tuple(dict.fromkeys(_choice(part, key.meta.choices) for part in parts))
 
 
 def scalar(kind: type, raw: object) -> bool | float | str:

@@ -1,7 +1,7 @@
 """Every variable of the front scripts that is no plain setting. A plain one has a setting's name and meaning. Each has its state.
 
-Names and meanings are those of lora-scripts and lora-scripts-windows. A variable that is in neither this table nor `options.RUN` is the
-user's own where the script reads it again, and a mistake otherwise.
+Names and meanings are those of lora-scripts and lora-scripts-windows. A variable that is neither in this table, nor a setting, nor an
+option of sd-scripts or of the command is the user's own where the script reads it again, and a mistake otherwise.
 """
 
 from __future__ import annotations
@@ -34,16 +34,6 @@ class Variable:
     def option(self) -> Option:
         """The variable as a row of the option table, for a state other than works."""
         return Option(self.name, self.state, self.says, self.inert, only_with=self.switch)
-
-
-@dataclass(frozen=True)
-class Own:
-    """A variable that one command takes besides the settings, as its option `--option`."""
-
-    name: str
-    option: str
-    help: str
-    flag: bool = False  # the option stands alone, and is left out where the variable is off
 
 
 def _renamed(pairs: str, switch: str = "") -> tuple[Variable, ...]:
@@ -93,22 +83,6 @@ VARIABLES: tuple[Variable, ...] = (
 )
 
 BY_NAME: dict[str, Variable] = {variable.name: variable for variable in VARIABLES}
-
-OWN: dict[str, tuple[Own, ...]] = {
-    "check": (Own("sheet", "sheet", "where the contact sheet is written"),),
-    "sample": (
-        Own("lora", "lora", "LoRA files, a row of pictures for each"),
-        Own("prompt", "prompt", "prompts, with sd-scripts' options behind them"),
-        Own("out", "out", "folder of the pictures"),
-    ),
-    "tensorboard": (
-        Own("logging_dir", "logdir", "folder of the logs"),
-        Own("port", "port", "the first port to try"),
-        Own("open_browser", "browser", "open the page", flag=True),
-    ),
-    "doctor": (Own("run_training", "run", "train a few real steps", flag=True),),
-}
-WITHOUT_SETTINGS = ("doctor", "tensorboard")
 
 # What train.ps1 of lora-scripts and of lora-scripts-windows always passed on, having no variable for it; where a script lacks the variable.
 ALWAYS: tuple[tuple[str, object], ...] = (("seed", 1337), ("max_token_length", 225), ("shuffle_caption", True))

@@ -21,7 +21,6 @@ from engine.downloads import Download
 from engine.errors import UserError
 from engine.locks import Pin
 
-BUILDS = ("cu130", "cu126", "cpu")
 MANIFEST = "manifest.json"
 MODELS = ("models/micro/micro-sd.safetensors", "models/micro/micro-sdxl.safetensors")
 _NOT_SHIPPED = re.compile(r"\.git.*|\.ci/.*")

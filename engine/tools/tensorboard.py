@@ -9,7 +9,6 @@ from pathlib import Path
 
 from engine.errors import UserError
 
-PORT = 6006  # TensorBoard's own
 _PORTS = 20  # tried one after the other: another viewer may be running
 _HOST = "127.0.0.1"  # this machine alone: no firewall asks, and nobody else can look
 
@@ -29,14 +28,16 @@ def _launch(folder: Path, port: int) -> str:
     """Start the server in a thread; its address."""
     from tensorboard import default, program
 
-    for number in range(port, port + _PORTS):
+    ports = range(port, min(port + _PORTS, 65536))
+    for number in ports:
         viewer = program.TensorBoard(plugins=default.get_plugins())
         viewer.configure(logdir=str(folder), host=_HOST, port=number, load_fast="false")  # no further process, which may outlive this one
         try:
             return str(viewer.launch())
         except program.TensorBoardPortInUseError:
             continue
-    raise UserError(f"the ports {port} to {port + _PORTS - 1} are taken", "choose another port", where="port")
+    taken = f"the ports {port} to {ports[-1]} are taken" if len(ports) > 1 else f"the port {port} is taken"
+    raise UserError(taken, "choose another one: --port", where="port")
 
 
 def _for_ever() -> None:

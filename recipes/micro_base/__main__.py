@@ -1,4 +1,4 @@
-"""Trains the micro base models from nothing: `python -m recipes.micro_base`. Interrupted at any moment, the same command goes on.
+"""Trains the micro base models: `python -m recipes.micro_base`. Interrupted at any moment, the same command goes on.
 
 About two hours on two CPU cores. models/micro/README.md is the models' card, with what was measured.
 """

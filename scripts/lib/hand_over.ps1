@@ -32,13 +32,19 @@ function Get-AssignedName {
 }
 
 function Test-OwnWindow {
-    # Whether the Explorer started this PowerShell ("Run with PowerShell"): its window closes when the script ends.
-    if ([System.IO.Path]::DirectorySeparatorChar -ne '\') {
+    # Whether the Explorer opened this window, which closes when the script ends: by "Run with PowerShell", or because something was
+    # dragged onto the .cmd twin, which itself waits only after a double-click and after an error.
+    param([bool] $Dragged)
+    if ([System.IO.Path]::DirectorySeparatorChar -ne '\' -or $env:ENGINE_NO_PAUSE) {
         return $false
     }
     try {
         $own = Get-CimInstance -ClassName Win32_Process -Filter "ProcessId = $PID"
-        return (Get-Process -Id $own.ParentProcessId).ProcessName -eq "explorer"
+        $parent = Get-CimInstance -ClassName Win32_Process -Filter "ProcessId = $($own.ParentProcessId)"
+        if (-not $Dragged -or $parent.Name -ne "cmd.exe" -or $parent.CommandLine -notmatch ' /c ') {
+            return $parent.Name -eq "explorer.exe"
+        }
+        return (Get-Process -Id $parent.ParentProcessId).ProcessName -eq "explorer"
     } catch {
         return $false
     }
@@ -46,8 +52,8 @@ function Test-OwnWindow {
 
 function Exit-Script {
     # Ends the script with a status, and keeps a window of its own open until somebody has read it.
-    param([int] $Status)
-    if (Test-OwnWindow) {
+    param([int] $Status, [bool] $Dragged = $false)
+    if (Test-OwnWindow -Dragged $Dragged) {
         [void] (Read-Host "Press Enter to close this window / 按 Enter 關閉視窗 / 按 Enter 关闭窗口")
     }
     exit $Status
@@ -139,5 +145,5 @@ function Invoke-Engine {
             }
         }
     }
-    Exit-Script $status
+    Exit-Script $status -Dragged ($status -eq 0 -and @($More).Count -gt 0)
 }
