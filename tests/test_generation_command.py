@@ -138,6 +138,9 @@ def test_the_settings_of_a_run_make_pictures(bases: dict[str, Path], tmp_path: P
     config = Config()
     with pytest.raises(UserError, match="no base model"):
         run(config, device=CPU, dtype=torch.float32, loras=(), prompts=("a",), folder=None, say=print)
+    with pytest.raises(UserError, match="there is no LoRA file of this name") as caught:
+        run(config, device=CPU, dtype=torch.float32, loras=("nope.safetensors",), prompts=("a",), folder=None, say=print)
+    assert caught.value.where == "nope.safetensors"
     config = dataclasses.replace(
         config,
         model=dataclasses.replace(config.model, pretrained_model_name_or_path=str(bases["sd1"]), v_parameterization=True),

@@ -80,6 +80,8 @@ def run(
     are missing.
     """
     model, wanted = config.model, config.sample
+    for lora in loras:
+        _require_file(Path(lora))  # first of all: the settings that name the base model may lie beside it
     if not model.pretrained_model_name_or_path:
         hint = "add --pretrained_model_name_or_path, or --config with the settings of the run that made the LoRA (settings.toml beside it)"
         raise UserError("no base model is named", hint, where="pretrained_model_name_or_path")
@@ -172,10 +174,15 @@ def _written(sheet: compare.Page, model: str, lora: _Lora | None, painted: Paint
     return Made(sheet.add(row, pictures), tuple(pictures), tuple(f"{row.name}: {notice}" for notice in painted.notices))
 
 
-def _read(path: Path, label: str) -> _Lora:
-    """A LoRA file, taken apart, and what its row is called. Raises UserError where it is none."""
+def _require_file(path: Path) -> None:
+    """Raise UserError where there is no such LoRA file."""
     if not files.is_there(path) or path.is_dir():
         raise UserError("there is no LoRA file of this name", "check the path", where=str(path))
+
+
+def _read(path: Path, label: str) -> _Lora:
+    """A LoRA file, taken apart, and what its row is called. Raises UserError where it is none."""
+    _require_file(path)
     tensors = tensorfile.read(path)
     lorafile.parse(tensors, str(path))
     unet = {name: tensor for name, tensor in tensors.items() if name.startswith(lorafile.UNET)}
