@@ -1,43 +1,33 @@
-"""What every adapter method promises, held over the whole registry on a small network of the layers that models have."""
+"""What every method of changed layers promises, held over the whole registry on a small network of the layers that models have."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from dataclasses import dataclass
+from pathlib import Path
 
 import pytest
 import torch
 import torch.nn.functional as F
+from adapters_fakes import Spot, changes, filled, merge, parameters
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
-from engine import adapters
-from engine.adapters import LoraArgs, MethodRow
-from engine.adapters.base import Method
+from engine import adapters, files
+from engine.adapters import DeltaArgs, LycorisArgs, MethodRow
+from engine.adapters.base import MethodSettings, NothingLearned
+from engine.adapters.method import LayerMethod
 from engine.errors import UserError
 
 
-@dataclass(frozen=True)
-class Spot:
-    """A site as the model families make them."""
-
-    name: str
-    layer: nn.Module
-    part: str
-    kind: str
-    default: bool
-
-    def weight(self) -> Tensor:
-        return self.layer.weight
-
-
 class Net(nn.Module):
-    """Convolutions, a transformer's Linear layers with and without bias on [B, T, C], and one on [B, C]."""
+    """Convolutions, a transformer's Linear layers with and without bias on [B, T, C], one on [B, C], and norms."""
 
     def __init__(self) -> None:
         super().__init__()
         self.conv = nn.Conv2d(4, 6, 3, stride=2, padding=1)
+        self.group = nn.GroupNorm(2, 6)
         self.proj_in = nn.Conv2d(6, 8, 1)
+        self.norm = nn.LayerNorm(8)
         self.to_q = nn.Linear(8, 8, bias=False)
         self.to_out = nn.Linear(8, 8)
         self.time = nn.Linear(5, 6)
@@ -45,21 +35,24 @@ class Net(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """[B, 4, 8, 8] -> [B, 16, 8]."""
-        h = self.conv(x) + self.time(x.flatten(1)[:, :5])[:, :, None, None]
+        h = self.group(self.conv(x)) + self.time(x.flatten(1)[:, :5])[:, :, None, None]
         h = self.proj_in(F.silu(h)).flatten(2).transpose(1, 2)
         return checkpoint(self.block, h, use_reentrant=False) if self.recompute else self.block(h)
 
     def block(self, h: Tensor) -> Tensor:
-        return h + self.to_out(torch.tanh(self.to_q(h)))
+        return h + self.to_out(torch.tanh(self.to_q(self.norm(h))))
 
 
 def spots(net: Net) -> list[Spot]:
+    """All layers of the network. A method takes those that it is made for."""
     return [
-        Spot("lora_unet_conv", net.conv, "unet", "conv3x3", False),
-        Spot("lora_unet_time", net.time, "unet", "linear", False),
-        Spot("lora_unet_proj_in", net.proj_in, "unet", "conv1x1", True),
-        Spot("lora_unet_to_q", net.to_q, "unet", "linear", True),
-        Spot("lora_te_to_out", net.to_out, "text_encoder", "linear", True),
+        Spot("lora_unet_conv", net.conv, kind="conv3x3", place="resnet"),
+        Spot("lora_unet_group", net.group, kind="norm", place="resnet"),
+        Spot("lora_unet_time", net.time, place="resnet"),
+        Spot("lora_unet_proj_in", net.proj_in, kind="conv1x1", place="transformer"),
+        Spot("lora_unet_norm", net.norm, kind="norm", place="transformer"),
+        Spot("lora_unet_to_q", net.to_q),
+        Spot("lora_te_to_out", net.to_out, part="text_encoder"),
     ]
 
 
@@ -68,22 +61,38 @@ RATES = {"unet": 2e-4, "text_encoder": 5e-5}
 
 @dataclass(frozen=True)
 class Case:
-    """One way to use a method: its options, and what its file must hold."""
+    """One way to use a method: its options, and the tensors of a module in its file. All sites but the norms get an adapter.
+
+    `small`: how far from their beginning values make changes of about 1e-5. `sites`: the sites that are changed, where others are.
+    """
 
     options: object
-    suffixes: tuple[str, ...]
+    ends: tuple[str, ...]
     network_dropout: float | None = None
+    small: float = 2e-4
+    sites: tuple[str, ...] = ("lora_unet_conv", "lora_unet_time", "lora_unet_proj_in", "lora_unet_to_q", "lora_te_to_out")
+
+    @property
+    def drops(self) -> bool:
+        """Whether anything is drawn in training."""
+        return any(getattr(self.options, name) for name in ("rank_dropout", "module_dropout")) or self.network_dropout is not None
 
 
+LORA = ("lora_down.weight", "lora_up.weight", "alpha")
+LOHA = ("hada_w1_a", "hada_w1_b", "hada_w2_a", "hada_w2_b", "alpha")
 CASES: dict[str, dict[str, Case]] = {
     "lora": {
-        "one alpha": Case(LoraArgs(conv_dim=2, conv_alpha=1.5), ("lora_down.weight", "lora_up.weight", "alpha")),
-        "two alphas": Case(LoraArgs(conv_dim=2, conv_alpha=4), ("lora_down.weight", "lora_up.weight", "alpha")),
-        "dropout": Case(
-            LoraArgs(conv_dim=2, conv_alpha=1.5, rank_dropout=0.3, module_dropout=0.2),
-            ("lora_down.weight", "lora_up.weight", "alpha"),
-            network_dropout=0.25,
-        ),
+        "one alpha": Case(DeltaArgs(conv_dim=2, conv_alpha=1.5), LORA),
+        "two alphas": Case(DeltaArgs(conv_dim=2, conv_alpha=4), LORA),
+        "dropout": Case(DeltaArgs(conv_dim=2, conv_alpha=1.5, rank_dropout=0.3, module_dropout=0.2), LORA, network_dropout=0.25),
+    },
+    "loha": {
+        "plain": Case(DeltaArgs(conv_dim=2, conv_alpha=4), LOHA),
+        "dropout": Case(DeltaArgs(conv_dim=2, rank_dropout=0.3, module_dropout=0.2), LOHA),
+    },
+    "lycoris": {
+        "locon": Case(LycorisArgs("locon", dropout=0.25), LORA, network_dropout=0.25),
+        "loha": Case(LycorisArgs("loha", rank_dropout=0.3, rank_dropout_scale=True), LOHA),
     },
 }
 PAIRS = [(row, case) for row in adapters.METHODS for case in CASES[row.name].values()]
@@ -92,35 +101,39 @@ pytestmark = pytest.mark.parametrize(
 )
 
 
-def build(row: MethodRow, case: Case, net: Net, seed: int = 1) -> Method:
-    """The method at alpha different from rank, attached, with values as after training and dropout off."""
-    method = adapters.make(row, spots(net), dim=3, alpha=1.5, dropout=case.network_dropout, options=case.options, seed=seed, rates=RATES)
-    values = torch.Generator().manual_seed(seed)
-    with torch.no_grad():
-        for parameter in parameters(method):
-            parameter.normal_(std=0.5, generator=values)
+def made(row: MethodRow, case: Case, sites: list[Spot], dropout: float | None = None, seed: int = 1, dim: int = 3) -> LayerMethod:
+    """The method over sites, at an alpha different from the rank."""
+    method = adapters.make(row, sites, MethodSettings(dim, 1.5, dropout, case.options, seed, rates=RATES))
+    assert isinstance(method, LayerMethod)
+    return method
+
+
+def build(row: MethodRow, case: Case, net: Net, seed: int = 1) -> LayerMethod:
+    """The method, attached, with values as after training and dropout off."""
+    method: LayerMethod = filled(made(row, case, spots(net), case.network_dropout, seed), seed=seed)
     method.train(False)
     method.attach()
     return method
 
 
-def parameters(method: Method) -> Iterator[nn.Parameter]:
-    for group in method.parameter_groups():
-        yield from group.params
-
-
 def net_and_input() -> tuple[Net, Tensor]:
     torch.manual_seed(0)
-    return Net().requires_grad_(False), torch.randn(2, 4, 8, 8)
+    net = Net().requires_grad_(False)
+    for norm in (net.group, net.norm):
+        nn.init.normal_(norm.weight, 1.0, 0.2)
+        nn.init.normal_(norm.bias, 0.0, 0.2)
+    return net, torch.randn(2, 4, 8, 8)
 
 
-def test_it_changes_nothing_at_the_start(row: MethodRow, case: Case) -> None:
+def test_it_changes_nothing_at_the_start(row: MethodRow, case: Case, tmp_path: Path) -> None:
     net, x = net_and_input()
     before = net(x)
-    method = adapters.make(row, spots(net), dim=3, alpha=1.5, dropout=None, options=case.options, seed=1, rates=RATES)
+    method = made(row, case, spots(net))
     method.attach()
-    assert len(method.names()) == 5
+    assert sorted(method.names()) == sorted(case.sites)
     torch.testing.assert_close(net(x), before, atol=1e-6, rtol=1e-6)
+    with pytest.raises(NothingLearned):
+        method.write(tmp_path / "a.safetensors", torch.float16, {})
 
 
 @pytest.mark.parametrize("strength", [0.0, 0.5, 1.0, -1.0])
@@ -130,11 +143,8 @@ def test_applied_equals_merged(row: MethodRow, case: Case, strength: float) -> N
     method = build(row, case, net)
     method.strength = strength
     applied = net(x)
-    changes = {layer.site.name: layer.delta() for layer in method.layers}
     method.detach()
-    with torch.no_grad():
-        for spot in spots(net):
-            spot.weight().add_(strength * changes[spot.name])
+    merge(method, strength)
     merged = net(x)
     if strength == 0.0:
         assert torch.equal(applied, before)
@@ -144,15 +154,16 @@ def test_applied_equals_merged(row: MethodRow, case: Case, strength: float) -> N
 
 
 def test_a_small_change_survives_a_half_precision_base(row: MethodRow, case: Case) -> None:
+    if "lora_unet_to_q" not in case.sites:
+        pytest.skip("it changes no Linear layer")
     layer = nn.Linear(64, 64, bias=False).bfloat16().requires_grad_(False)
     nn.init.ones_(layer.weight)
-    site = Spot("lora_unet_x", layer, "unet", "linear", True)
-    method = adapters.make(row, [site], dim=4, alpha=2, dropout=None, options=case.options, seed=1, rates=RATES)
+    method = made(row, case, [Spot("lora_unet_x", layer)], dim=4)
     with torch.no_grad():
         for parameter in parameters(method):
-            parameter.normal_(std=3e-3, generator=torch.Generator().manual_seed(2))
+            parameter.add_(torch.randn(parameter.shape, generator=torch.Generator().manual_seed(2)), alpha=case.small)
     method.train(False)
-    change = method.layers[0].delta()
+    change = changes(method)["lora_unet_x"]
     assert change.dtype == torch.float32
     assert 1e-6 < change.abs().mean() < 1e-4, "the update under test is about 1e-5"
     assert torch.equal(layer.weight + change.bfloat16(), layer.weight), "added to this base it would be lost"
@@ -174,7 +185,16 @@ def test_only_the_adapter_gets_gradients(row: MethodRow, case: Case) -> None:
         assert parameter.grad.abs().max() > 0
 
 
-def test_gradients_are_those_of_the_merged_weights(row: MethodRow, case: Case) -> None:
+def test_every_parameter_is_in_one_group_of_its_parts_rate(row: MethodRow, case: Case) -> None:
+    net, _ = net_and_input()
+    method = made(row, case, spots(net))
+    listed = [id(parameter) for parameter in parameters(method)]
+    assert sorted(listed) == sorted(id(parameter) for layer in method.layers for parameter in layer.parameters())
+    assert {group.name: group.rate for group in method.parameter_groups()} == {part: RATES[part] for part in method.trains}
+    assert method.trains == {spot.part for spot in spots(net) if spot.name in case.sites}
+
+
+def test_gradients_are_those_of_the_changed_weights(row: MethodRow, case: Case) -> None:
     net, x = net_and_input()
     x.requires_grad_()
     method = build(row, case, net)
@@ -185,16 +205,16 @@ def test_gradients_are_those_of_the_merged_weights(row: MethodRow, case: Case) -
     method.detach()
     for parameter in parameters(method):
         parameter.grad = None
-    merged = {f"{name}.weight": getattr(net, name).weight + layer.delta() for name, layer in by_attribute(net, method)}
-    torch.func.functional_call(net, merged, (x,)).square().mean().backward()
+    places = {id(module): name for name, module in net.named_modules()}
+    changed: dict[str, Tensor] = {}
+    for layer in method.layers:
+        module, place = layer.site.layer, places[id(layer.site.layer)]
+        weight, bias = layer.changed(module.weight, module.bias, 1.0)
+        changed |= {f"{place}.weight": weight, **({} if bias is None else {f"{place}.bias": bias})}
+    torch.func.functional_call(net, changed, (x,)).square().mean().backward()
     for one, other in zip(mine, parameters(method), strict=True):
         torch.testing.assert_close(one, other.grad, atol=1e-5, rtol=1e-4)
     torch.testing.assert_close(x_grad, x.grad, atol=1e-5, rtol=1e-4)
-
-
-def by_attribute(net: Net, method: Method) -> Iterator[tuple[str, nn.Module]]:
-    names = {id(module): name for name, module in net.named_modules()}
-    return ((names[id(layer.site.layer)], layer) for layer in method.layers)
 
 
 def test_saved_then_loaded_gives_the_same_output(row: MethodRow, case: Case) -> None:
@@ -207,29 +227,52 @@ def test_saved_then_loaded_gives_the_same_output(row: MethodRow, case: Case) -> 
     assert (net(x) - wanted).abs().max() > 0.1
     second.load(saved)
     torch.testing.assert_close(net(x), wanted, atol=1e-5, rtol=1e-5)
+    second.detach()
+    third = adapters.from_file(spots(net), saved)
+    third.attach()
+    torch.testing.assert_close(net(x), wanted, atol=1e-5, rtol=1e-5)
 
 
 def test_saved_names_and_shapes(row: MethodRow, case: Case) -> None:
     net, _ = net_and_input()
     method = build(row, case, net)
     saved = method.tensors(torch.float16)
-    assert set(saved) == {f"{spot.name}.{suffix}" for spot in spots(net) for suffix in case.suffixes}
+    assert set(saved) == {f"{site}.{end}" for site in case.sites for end in case.ends}
     assert all(tensor.device.type == "cpu" and not tensor.requires_grad for tensor in saved.values())
     assert {tensor.dtype for tensor in saved.values()} == {torch.float16}
     live = {parameter.data_ptr() for parameter in parameters(method)}
     assert not any(tensor.data_ptr() in live for tensor in method.tensors(torch.float32).values()), "a save must not change with training"
 
 
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float16, torch.bfloat16])
+def test_the_size_is_that_of_the_file(row: MethodRow, case: Case, dtype: torch.dtype, tmp_path: Path) -> None:
+    net, _ = net_and_input()
+    method = build(row, case, net)
+    assert method.write(tmp_path / "a.safetensors", dtype, {}) == (tmp_path / "a.safetensors",)
+    header = files.read_header(tmp_path / "a.safetensors")
+    assert method.size(dtype) == sum(info.end - info.begin for info in header.tensors.values())
+    assert [program for program, _ in method.advice("a", tmp_path / "a.safetensors")] == ["WebUI, Forge", "ComfyUI", "diffusers"]
+
+
 def test_loading_is_strict(row: MethodRow, case: Case) -> None:
     net, _ = net_and_input()
     method = build(row, case, net)
     saved = method.tensors(torch.float32)
-    without = {key: tensor for key, tensor in saved.items() if not key.startswith("lora_unet_to_q.")}
-    with pytest.raises(UserError, match=r"lacks 1 of the 5 modules .*`lora_unet_to_q`"):
+    count, name = len(case.sites), sorted(case.sites)[-1]
+    without = {key: tensor for key, tensor in saved.items() if not key.startswith(f"{name}.")}
+    with pytest.raises(UserError, match=rf"lacks 1 of the {count} modules .*`{name}`"):
         method.load(without)
-    renamed = {key.replace("lora_unet_to_q.", "lora_unet_elsewhere."): tensor for key, tensor in saved.items()}
-    with pytest.raises(UserError, match=r"1 of 5 modules .* no place here, such as `lora_unet_elsewhere`"):
+    renamed = {key.replace(f"{name}.", "lora_unet_elsewhere."): tensor for key, tensor in saved.items()}
+    with pytest.raises(UserError, match=rf"1 of {count} modules .* no place here, such as `lora_unet_elsewhere`"):
         method.load(renamed)
+    before = method.tensors(torch.float32)
+    larger = {key: torch.cat([tensor, tensor]) if key == f"{name}.{case.ends[0]}" else tensor for key, tensor in saved.items()}
+    with pytest.raises(UserError, match=rf"`{name}` (is|has rank) "):
+        method.load(larger)
+    assert all(torch.equal(tensor, before[key]) for key, tensor in method.tensors(torch.float32).items()), "nothing was taken over"
+    one = next(key for key in saved if not key.endswith("alpha"))
+    with pytest.raises(UserError, match=f"has no `{one.split('.', 1)[1]}`"):
+        method.load({key: tensor for key, tensor in saved.items() if key != one})
 
 
 def test_gradient_checkpointing_changes_no_gradient(row: MethodRow, case: Case) -> None:
@@ -258,10 +301,9 @@ def test_dropout_repeats_and_ends_with_training(row: MethodRow, case: Case) -> N
     torch.randn(7)
     method.prepare(3, None)
     assert torch.equal(net(x), once)
-    drops = case.network_dropout is not None
     method.prepare(4, None)
-    assert torch.equal(net(x), once) is not drops
-    assert torch.equal(once, calm) is not drops
+    assert torch.equal(net(x), once) is not case.drops
+    assert torch.equal(once, calm) is not case.drops
     method.train(False)
     assert torch.equal(net(x), calm)
 
@@ -287,10 +329,12 @@ def test_two_methods_add_up_and_come_off_in_order(row: MethodRow, case: Case) ->
     both = net(x)
     with pytest.raises(RuntimeError, match="reverse order"):
         first.detach()
+    added = [layer.change(1.0) for method in (first, second) for layer in method.layers]
     with torch.no_grad():
-        for spot in spots(net):
-            for method in (first, second):
-                spot.weight().add_(next(layer.delta() for layer in method.layers if layer.site.name == spot.name))
+        for layer, (weight, bias) in zip((*first.layers, *second.layers), added, strict=True):
+            layer.site.layer.weight.add_(weight)
+            if bias is not None:
+                layer.site.layer.bias.add_(bias)
     first.strength = second.strength = 0.0
     torch.testing.assert_close(net(x), both, atol=2e-5, rtol=1e-5)
     second.detach()
@@ -314,10 +358,10 @@ def test_initial_values_belong_to_seed_and_site(row: MethodRow, case: Case) -> N
     def values(order: int, seed: int) -> dict[str, Tensor]:
         net, _ = net_and_input()
         torch.randn(order + 2)
-        method = adapters.make(row, spots(net)[::order], dim=3, alpha=1.5, dropout=None, options=case.options, seed=seed, rates=RATES)
-        return method.tensors(torch.float32)
+        return made(row, case, spots(net)[::order], seed=seed).tensors(torch.float32)
 
     forward, backward, other = values(1, 5), values(-1, 5), values(1, 6)
     assert forward.keys() == backward.keys()
     assert all(torch.equal(tensor, backward[key]) for key, tensor in forward.items())
-    assert any(not torch.equal(tensor, other[key]) for key, tensor in forward.items())
+    drawn = any(bool(parameter.any()) for parameter in parameters(made(row, case, spots(net_and_input()[0]))))
+    assert any(not torch.equal(tensor, other[key]) for key, tensor in forward.items()) is drawn

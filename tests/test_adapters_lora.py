@@ -4,33 +4,21 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterator
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
 import torch.nn.functional as F
+from adapters_fakes import Spot, changes, filled, settings
 from torch import Tensor, nn
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from engine import adapters, files
-from engine.adapters import LoraArgs
-from engine.adapters.lora import Lora, LoraLayer
+from engine.adapters import DeltaArgs
+from engine.adapters.lora import LoraLayer
+from engine.adapters.method import LayerMethod
 from engine.errors import UserError
-
-
-@dataclass(frozen=True)
-class Spot:
-    name: str
-    layer: nn.Module
-    part: str = "unet"
-    kind: str = "linear"
-    default: bool = True
-
-    def weight(self) -> Tensor:
-        return self.layer.weight
-
 
 RATES = {"unet": 2.0, "text_encoder": 3.0, "text_encoder_2": 5.0}
 
@@ -40,32 +28,23 @@ def spots() -> list[Spot]:
     return [
         Spot("lora_unet_input_blocks_4_1_proj_in", nn.Linear(6, 8)),
         Spot("lora_unet_input_blocks_4_1_proj_out", nn.Conv2d(6, 8, 1), kind="conv1x1"),
-        Spot("lora_unet_input_blocks_4_0_in_layers_2", nn.Conv2d(4, 6, 3, padding=1), kind="conv3x3", default=False),
-        Spot("lora_unet_input_blocks_4_0_emb_layers_1", nn.Linear(5, 6), default=False),
+        Spot("lora_unet_input_blocks_4_0_in_layers_2", nn.Conv2d(4, 6, 3, padding=1), kind="conv3x3", place="resnet"),
+        Spot("lora_unet_input_blocks_4_0_emb_layers_1", nn.Linear(5, 6), place="resnet"),
         Spot("lora_te1_text_model_encoder_layers_0_mlp_fc1", nn.Linear(7, 9), part="text_encoder"),
         Spot("lora_te2_text_model_encoder_layers_0_mlp_fc1", nn.Linear(7, 9), part="text_encoder_2"),
     ]
 
 
-def make(sites: list[Spot], dim: int = 4, alpha: float | None = 2.0, options: LoraArgs | None = None, **rest: Any) -> Lora:
+def make(sites: list[Spot], dim: int = 4, alpha: float | None = 2.0, options: DeltaArgs | None = None, **rest: Any) -> LayerMethod:
     for site in sites:
         site.layer.requires_grad_(False)
-    rest = {"dropout": None, "seed": 1, "rates": RATES, **rest}
-    method = adapters.make(adapters.row("networks.lora"), sites, dim=dim, alpha=alpha, options=options or LoraArgs(), **rest)
-    assert isinstance(method, Lora)
+    rest = {"rates": RATES, **rest}
+    method = adapters.make(adapters.row("networks.lora"), sites, settings(options, dim=dim, alpha=alpha, **rest))
+    assert isinstance(method, LayerMethod)
     return method
 
 
-def fill(method: Lora, std: float = 0.5, seed: int = 3) -> Lora:
-    source = torch.Generator().manual_seed(seed)
-    with torch.no_grad():
-        for layer in lora_layers(method):
-            layer.down.normal_(std=std, generator=source)
-            layer.up.normal_(std=std, generator=source)
-    return method
-
-
-def lora_layers(method: Lora) -> Iterator[LoraLayer]:
+def lora_layers(method: LayerMethod) -> Iterator[LoraLayer]:
     for layer in method.layers:
         assert isinstance(layer, LoraLayer)
         yield layer
@@ -74,13 +53,13 @@ def lora_layers(method: Lora) -> Iterator[LoraLayer]:
 def test_without_conv_dim_it_takes_the_default_sites() -> None:
     sites = spots()
     method = make(sites)
-    assert method.names() == [site.name for site in sites if site.default]
+    assert method.names() == [site.name for site in sites if site.place != "resnet"]
     assert {(layer.rank, layer.alpha, layer.scale) for layer in lora_layers(method)} == {(4, 2.0, 0.5)}
 
 
 @pytest.mark.parametrize(("conv_alpha", "wanted"), [(None, 1.0), (0.0, 3.0), (0.5, 0.5)])
 def test_conv_dim_is_for_3x3_alone_and_brings_the_residual_blocks(conv_alpha: float | None, wanted: float) -> None:
-    method = make(spots(), options=LoraArgs(conv_dim=3, conv_alpha=conv_alpha))
+    method = make(spots(), options=DeltaArgs(conv_dim=3, conv_alpha=conv_alpha))
     assert len(method.names()) == 6
     assert {layer.site.kind: (layer.rank, layer.alpha) for layer in lora_layers(method)} == {
         "linear": (4, 2.0),
@@ -108,10 +87,10 @@ def test_initial_values() -> None:
     ("change", "place"),
     [
         ({"dim": 0}, "network_dim"),
-        ({"options": LoraArgs(conv_dim=-1)}, "conv_dim"),
+        ({"options": DeltaArgs(conv_dim=-1)}, "conv_dim"),
         ({"dropout": 1.0}, "network_dropout"),
-        ({"options": LoraArgs(rank_dropout=-0.1)}, "rank_dropout"),
-        ({"options": LoraArgs(module_dropout=1.5)}, "module_dropout"),
+        ({"options": DeltaArgs(rank_dropout=-0.1)}, "rank_dropout"),
+        ({"options": DeltaArgs(module_dropout=1.5)}, "module_dropout"),
         ({"dim_from_weights": True}, "dim_from_weights"),
     ],
 )
@@ -128,11 +107,11 @@ def test_an_unknown_method_is_named() -> None:
 
 
 def test_parameter_groups() -> None:
-    def told(options: LoraArgs) -> list[tuple[str, float, int]]:
+    def told(options: DeltaArgs) -> list[tuple[str, float, int]]:
         return [(group.name, group.rate, len(group.params)) for group in make(spots(), options=options).parameter_groups()]
 
-    assert told(LoraArgs()) == [("unet", 2.0, 4), ("text_encoder", 3.0, 2), ("text_encoder_2", 5.0, 2)]
-    assert told(LoraArgs(loraplus_lr_ratio=16, loraplus_text_encoder_lr_ratio=4)) == [
+    assert told(DeltaArgs()) == [("unet", 2.0, 4), ("text_encoder", 3.0, 2), ("text_encoder_2", 5.0, 2)]
+    assert told(DeltaArgs(loraplus_lr_ratio=16, loraplus_text_encoder_lr_ratio=4)) == [
         ("unet", 2.0, 2),
         ("unet up", 32.0, 2),
         ("text_encoder", 3.0, 1),
@@ -140,8 +119,8 @@ def test_parameter_groups() -> None:
         ("text_encoder_2", 5.0, 1),
         ("text_encoder_2 up", 20.0, 1),
     ]
-    assert told(LoraArgs(loraplus_unet_lr_ratio=8))[1] == ("unet up", 16.0, 2)
-    assert len(told(LoraArgs(loraplus_unet_lr_ratio=8))) == 4
+    assert told(DeltaArgs(loraplus_unet_lr_ratio=8))[1] == ("unet up", 16.0, 2)
+    assert len(told(DeltaArgs(loraplus_unet_lr_ratio=8))) == 4
 
 
 def test_it_trains_the_parts_that_carry_adapters() -> None:
@@ -152,7 +131,7 @@ def test_it_trains_the_parts_that_carry_adapters() -> None:
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float16, torch.bfloat16])
 @pytest.mark.parametrize("alpha", [2.0, 0.3])  # 0.3 is written in float32 beside half precision
 def test_the_size_is_that_of_the_file(tmp_path: Path, dtype: torch.dtype, alpha: float) -> None:
-    method = fill(make(spots(), alpha=alpha, options=LoraArgs(conv_dim=2)))
+    method = filled(make(spots(), alpha=alpha, options=DeltaArgs(conv_dim=2)))
     assert method.write(tmp_path / "a.safetensors", dtype, {}) == (tmp_path / "a.safetensors",)
     header = files.read_header(tmp_path / "a.safetensors")
     assert method.size(dtype) == sum(info.end - info.begin for info in header.tensors.values())
@@ -175,7 +154,7 @@ class Operations(TorchDispatchMode):
 @pytest.mark.parametrize(("dtype", "casts"), [(torch.float32, 0), (torch.bfloat16, 2)])
 def test_a_linear_layer_costs_eight_products_with_its_own_two(dtype: torch.dtype, casts: int) -> None:
     site = Spot("lora_unet_a", nn.Linear(16, 24).to(dtype))
-    method = fill(make([site]))
+    method = filled(make([site]))
     method.attach()
     x = torch.randn(2, 5, 16, dtype=dtype, requires_grad=True)
     with Operations() as forward:
@@ -190,7 +169,7 @@ def test_a_linear_layer_costs_eight_products_with_its_own_two(dtype: torch.dtype
 
 def test_nothing_is_read_back_from_the_device() -> None:
     sites = spots()
-    method = fill(make(sites, dropout=0.2, options=LoraArgs(conv_dim=2, rank_dropout=0.1, module_dropout=0.1), scale_weight_norms=1.0))
+    method = filled(make(sites, dropout=0.2, options=DeltaArgs(conv_dim=2, rank_dropout=0.1, module_dropout=0.1), scale_weight_norms=1.0))
     method.attach()
     method.train(True)
     with Operations() as step:
@@ -204,7 +183,7 @@ def test_nothing_is_read_back_from_the_device() -> None:
 
 def test_the_result_may_be_changed_in_place() -> None:
     site = Spot("lora_unet_a", nn.Linear(6, 8))
-    fill(make([site])).attach()
+    filled(make([site])).attach()
     x = torch.randn(2, 3, 6, requires_grad=True)
     kept = site.layer(x)
     site.layer(x).add_(1.0).relu_().sum().backward()
@@ -215,7 +194,7 @@ def test_the_result_may_be_changed_in_place() -> None:
 
 def test_a_layer_under_training_keeps_its_gradient() -> None:
     site = Spot("lora_unet_a", nn.Linear(6, 8))
-    method = fill(make([site]))
+    method = filled(make([site]))
     site.layer.requires_grad_(True)
     method.attach()
     site.layer(torch.randn(3, 6)).square().sum().backward()
@@ -225,13 +204,13 @@ def test_a_layer_under_training_keeps_its_gradient() -> None:
 
 def test_an_input_without_gradient() -> None:
     site = Spot("lora_unet_a", nn.Linear(6, 8))
-    method = fill(make([site]))
+    method = filled(make([site]))
     method.attach()
     site.layer(torch.randn(2, 3, 6)).sum().backward()
     assert all(layer.down.grad is not None for layer in lora_layers(method))
 
 
-def dropped(options: LoraArgs, dropout: float | None, kind: str) -> Tensor:
+def dropped(options: DeltaArgs, dropout: float | None, kind: str) -> Tensor:
     """What is left of each rank, relative to no dropout, as [batch, position, rank]: identity factors make it visible."""
     r = 16
     layer: nn.Module = nn.Linear(r, r, bias=False) if kind == "linear" else nn.Conv2d(r, r, 1, bias=False)
@@ -249,7 +228,7 @@ def dropped(options: LoraArgs, dropout: float | None, kind: str) -> Tensor:
 
 @pytest.mark.parametrize("kind", ["linear", "conv1x1"])
 def test_rank_dropout_silences_a_rank_for_a_whole_sample(kind: str) -> None:
-    left = dropped(LoraArgs(rank_dropout=0.25), None, kind)
+    left = dropped(DeltaArgs(rank_dropout=0.25), None, kind)
     assert torch.equal(left, left[:, :1].expand_as(left)), "the same at every position"
     assert left.unique().tolist() == [0.0, pytest.approx(4 / 3)]
     assert abs((left[:, 0] == 0).float().mean().item() - 0.25) < 0.05
@@ -258,7 +237,7 @@ def test_rank_dropout_silences_a_rank_for_a_whole_sample(kind: str) -> None:
 
 @pytest.mark.parametrize("kind", ["linear", "conv1x1"])
 def test_network_dropout_silences_single_activations(kind: str) -> None:
-    left = dropped(LoraArgs(), 0.5, kind)
+    left = dropped(DeltaArgs(), 0.5, kind)
     assert set(left.unique().tolist()) == {0.0, 2.0}
     assert abs(left.mean().item() - 1.0) < 0.02
     assert (left[:, 0] != left[:, 1]).any()
@@ -267,7 +246,7 @@ def test_network_dropout_silences_single_activations(kind: str) -> None:
 def test_module_dropout_silences_the_whole_layer() -> None:
     outcomes = set()
     site = Spot("lora_unet_a", nn.Linear(4, 4))
-    method = fill(make([site], options=LoraArgs(module_dropout=0.5)))
+    method = filled(make([site], options=DeltaArgs(module_dropout=0.5)))
     x = torch.randn(2, 4)
     base = site.layer(x)
     method.train(False)
@@ -294,7 +273,7 @@ def test_processes_drop_differently_but_start_alike() -> None:
 
 
 def test_max_norm() -> None:
-    method = fill(make(spots(), options=LoraArgs(conv_dim=3, conv_alpha=1), scale_weight_norms=2.0))
+    method = filled(make(spots(), options=DeltaArgs(conv_dim=3, conv_alpha=1), scale_weight_norms=2.0))
     quiet = next(lora_layers(method))
     with torch.no_grad():
         quiet.up.mul_(0.01)
@@ -321,31 +300,27 @@ def test_max_norm_leaves_a_fresh_adapter_alone() -> None:
     assert all(torch.equal(layer.down, down) for layer, down in zip(lora_layers(method), before, strict=True))
 
 
-def deltas(method: Lora) -> dict[str, Tensor]:
-    return {layer.site.name: layer.delta() for layer in lora_layers(method)}
-
-
 @pytest.mark.parametrize("keep_alpha", [True, False])
 def test_continuing_keeps_the_change_whatever_the_alpha(keep_alpha: bool) -> None:
-    old = fill(make(spots(), alpha=1.0))
+    old = filled(make(spots(), alpha=1.0))
     saved = old.tensors(torch.float32)
-    wanted = deltas(old) if keep_alpha else {name: delta * 4 for name, delta in deltas(old).items()}
+    wanted = changes(old) if keep_alpha else {name: delta * 4 for name, delta in changes(old).items()}
     if not keep_alpha:
         saved = {key: tensor for key, tensor in saved.items() if not key.endswith("alpha")}
     new = make(spots(), alpha=3.0, weights=saved)
-    for name, delta in deltas(new).items():
+    for name, delta in changes(new).items():
         torch.testing.assert_close(delta, wanted[name])
     assert {layer.alpha for layer in lora_layers(new)} == {3.0}
 
 
 def test_ranks_come_from_the_file_when_asked() -> None:
-    old = fill(make(spots(), dim=5, alpha=2.5, options=LoraArgs(conv_dim=2, conv_alpha=2.5)))
+    old = filled(make(spots(), dim=5, alpha=2.5, options=DeltaArgs(conv_dim=2, conv_alpha=2.5)))
     saved = {key: tensor for key, tensor in old.tensors(torch.float32).items() if "te2" not in key}
     new = make(spots(), dim=99, weights=saved, dim_from_weights=True)
     assert len(new.names()) == 5
     assert {(layer.rank, layer.alpha) for layer in lora_layers(new)} == {(5, 2.5), (2, 2.5)}
-    for name, delta in deltas(new).items():
-        torch.testing.assert_close(delta, deltas(old)[name])
+    for name, delta in changes(new).items():
+        torch.testing.assert_close(delta, changes(old)[name])
     with pytest.raises(UserError, match=r"has rank 5 in the file and 4 in this run"):
         make(spots(), weights={key: tensor for key, tensor in saved.items() if "input_blocks_4_0" not in key} | te2(5))
 
@@ -356,7 +331,7 @@ def te2(rank: int) -> dict[str, Tensor]:
 
 
 def test_continuing_from_another_models_file_is_refused_before_anything_changes() -> None:
-    saved = fill(make(spots())).tensors(torch.float32)
+    saved = filled(make(spots())).tensors(torch.float32)
     name = "lora_te2_text_model_encoder_layers_0_mlp_fc1"
     saved[f"{name}.lora_down.weight"] = torch.ones(4, 70)
     method = make(spots())
@@ -367,18 +342,59 @@ def test_continuing_from_another_models_file_is_refused_before_anything_changes(
 
 
 def test_diffusers_names_of_sdxl_are_understood() -> None:
-    old = fill(make(spots()))
+    old = filled(make(spots()))
     saved = {key.replace("input_blocks_4_1", "down_blocks_1_attentions_0"): tensor for key, tensor in old.tensors(torch.float32).items()}
     assert any("down_blocks" in key for key in saved)
     new = make(spots(), weights=saved)
-    for name, delta in deltas(new).items():
-        torch.testing.assert_close(delta, deltas(old)[name])
+    for name, delta in changes(new).items():
+        torch.testing.assert_close(delta, changes(old)[name])
 
 
 def test_a_1x1_convolution_may_be_stored_as_a_matrix() -> None:
-    old = fill(make(spots()))
+    old = filled(make(spots()))
     saved = old.tensors(torch.float32)
     key = "lora_unet_input_blocks_4_1_proj_out.lora_down.weight"
     saved[key] = saved[key].flatten(1)
     new = make(spots(), weights=saved)
-    torch.testing.assert_close(deltas(new)[key.split(".")[0]], deltas(old)[key.split(".")[0]])
+    torch.testing.assert_close(changes(new)[key.split(".")[0]], changes(old)[key.split(".")[0]])
+
+
+def test_the_formula() -> None:
+    sites = [Spot("lora_unet_a", nn.Linear(5, 6)), Spot("lora_unet_b", nn.Conv2d(5, 6, 3), kind="conv3x3")]
+    linear, conv = lora_layers(filled(make(sites, options=DeltaArgs(conv_dim=4, conv_alpha=1.0))))
+    torch.testing.assert_close(linear.delta(), 0.5 * linear.up @ linear.down)
+    by_loop = torch.einsum("orxy,rihw->oihw", conv.up, conv.down) * 0.25
+    torch.testing.assert_close(conv.delta().view(6, 5, 3, 3), by_loop)
+
+
+Q, V, MLP = (f"lora_unet_down_blocks_0_attentions_0_transformer_blocks_0_{end}" for end in ("attn1_to_q", "attn2_to_v", "ff_net_2"))
+CONV = "lora_unet_down_blocks_0_resnets_0_conv1"
+TEXT = "lora_te_text_model_encoder_layers_0_"
+
+
+@pytest.mark.parametrize(
+    ("alphas", "written"),
+    [
+        ({Q: 4.0, V: 4.0, CONV: 1.0}, None),  # None: as they are
+        ({Q: 4.0, CONV: 1.0}, 4.0),  # neither is the most common
+        ({Q: 4.0, CONV: 1.0, MLP: 1.0}, 1.0),  # the most common is not the attention's
+        ({Q: 4.0, V: 2.0, MLP: 4.0}, 4.0),
+        ({Q: 4.0, V: 4.0, f"{TEXT}self_attn_q_proj": 2.0, f"{TEXT}mlp_fc1": 2.0}, None),  # each part has its own
+        ({Q: 4.0, V: 4.0, f"{TEXT}self_attn_q_proj": 2.0, f"{TEXT}self_attn_k_proj": 2.0, f"{TEXT}mlp_fc1": 1.0}, 4.0),
+        ({Q: 0.0, V: 2.0}, 2.0),  # by an alpha of 0 nothing can be divided
+        ({CONV: 1.0}, None),
+    ],
+)
+def test_alphas_that_differ_are_written_where_every_program_reads_them(alphas: dict[str, float], written: float | None) -> None:
+    sites = [Spot(name, nn.Linear(5, 6), part="unet" if "unet" in name else "text_encoder") for name in alphas]
+    file = {}
+    for name, alpha in alphas.items():
+        factors = torch.randn(4, 5), torch.randn(6, 4), torch.tensor(alpha)
+        file |= {f"{name}.{end}": tensor for end, tensor in zip(("lora_down.weight", "lora_up.weight", "alpha"), factors, strict=True)}
+    packed = adapters.from_file(sites, file).tensors(torch.float32)
+    assert {name: float(packed[f"{name}.alpha"]) for name in alphas} == {name: written or alpha for name, alpha in alphas.items()}
+    before, after = (changes(adapters.from_file(sites, tensors)) for tensors in (file, packed))
+    for name, change in before.items():
+        torch.testing.assert_close(after[name], change)
+        if written in (None, alphas[name]):
+            assert torch.equal(packed[f"{name}.lora_up.weight"], file[f"{name}.lora_up.weight"])

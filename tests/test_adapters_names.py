@@ -4,15 +4,19 @@ from __future__ import annotations
 
 import json
 import math
+import re
 from pathlib import Path
 
 import pytest
 import torch
+from adapters_fakes import settings
 from torch import Tensor
 
 from engine import adapters, models
-from engine.adapters import LoraArgs
+from engine.adapters import DeltaArgs
 from engine.adapters.base import Method
+from engine.adapters.names import match, sdxl_name
+from engine.errors import UserError
 from engine.models import networks
 from engine.models.family import Site
 from engine.models.specs import ClipSpec, UnetSpec
@@ -47,8 +51,8 @@ def sites() -> dict[str, list[Site]]:
 
 
 def lora(sites: list[Site], dim: int, conv_dim: int | None = None) -> Method:
-    options = LoraArgs(conv_dim=conv_dim, conv_alpha=1)
-    return adapters.make(adapters.row("lora"), sites, dim=dim, alpha=1, dropout=None, options=options, seed=0)
+    options = DeltaArgs(conv_dim=conv_dim, conv_alpha=1)
+    return adapters.make(adapters.row("lora"), sites, settings(options, dim=dim, alpha=1))
 
 
 @FAMILIES
@@ -99,3 +103,43 @@ def test_shapes_in_the_file(sites: dict[str, list[Site]]) -> None:
     assert sdxl["lora_unet_input_blocks_4_0_in_layers_2.lora_down.weight"] == (2, 320, 3, 3)
     assert sdxl["lora_unet_output_blocks_5_2_conv.lora_up.weight"] == (640, 2, 1, 1)
     assert sdxl["lora_te2_text_model_encoder_layers_31_self_attn_out_proj.lora_down.weight"] == (4, 1280)
+
+
+def test_two_spellings_of_one_module_are_refused() -> None:
+    known = {"lora_unet_input_blocks_4_1_proj_in": None}
+    with pytest.raises(UserError, match="two spellings"):
+        match(["lora_unet_input_blocks_4_1_proj_in", "lora_unet_down_blocks_1_attentions_0_proj_in"], known)
+
+
+@pytest.mark.parametrize(
+    ("diffusers", "original"),
+    [
+        ("down_blocks_0_resnets_1_conv1", "input_blocks_2_0_in_layers_2"),
+        ("down_blocks_1_resnets_0_conv_shortcut", "input_blocks_4_0_skip_connection"),
+        ("down_blocks_2_attentions_1_transformer_blocks_9_attn2_to_out_0", "input_blocks_8_1_transformer_blocks_9_attn2_to_out_0"),
+        ("down_blocks_1_downsamplers_0_conv", "input_blocks_6_0_op"),
+        ("mid_block_resnets_0_conv2", "middle_block_0_out_layers_3"),
+        ("mid_block_attentions_0_proj_out", "middle_block_1_proj_out"),
+        ("mid_block_resnets_1_time_emb_proj", "middle_block_2_emb_layers_1"),
+        ("up_blocks_1_attentions_2_transformer_blocks_0_ff_net_0_proj", "output_blocks_5_1_transformer_blocks_0_ff_net_0_proj"),
+        ("up_blocks_1_upsamplers_0_conv", "output_blocks_5_2_conv"),
+        ("up_blocks_2_resnets_2_conv1", "output_blocks_8_0_in_layers_2"),
+    ],
+)
+def test_sdxl_names_in_both_layouts(diffusers: str, original: str) -> None:
+    assert sdxl_name(f"lora_unet_{diffusers}") == f"lora_unet_{original}"
+    assert sdxl_name(f"lora_unet_{original}") == f"lora_unet_{original}"
+
+
+def test_sdxl_names_agree_with_comfyui(root: Path) -> None:
+    """Its own table knows each weight under both spellings."""
+    table = root.parent / "shared/reference/keymaps/comfyui_sdxl.json"
+    if not table.exists():
+        pytest.skip("the table of ComfyUI's names is not here")
+    known: dict[str, str] = json.loads(table.read_text(encoding="utf-8"))["unet"]
+    real = {weight for name, weight in known.items() if re.match(r"lora_unet_(input|middle|output)_", name)}
+    diffusers = [name for name in known if re.match(r"lora_unet_(down|up|mid)_", name) and known[name] in real and "norm" not in name]
+    pairs = [(name, sdxl_name(name)) for name in diffusers]
+    assert sum(name != other for name, other in pairs) > 700
+    wrong = [(name, other) for name, other in pairs if known.get(other) != known[name]]
+    assert not wrong

@@ -1,4 +1,4 @@
-"""LoRA files of tiny SD1 and SDXL models, with values as after training, as diffusers and LyCORIS read them.
+"""Adapter files of tiny SD1 and SDXL models, with values as after training, as diffusers and LyCORIS read them.
 
 3x3 convolutions and the text encoders are included; alpha differs from the rank. One file has one alpha, one has another for its 3x3
 convolutions, and in one the attention layers' alphas differ, which diffusers cannot read as they are.
@@ -13,10 +13,11 @@ from typing import Any
 
 import pytest
 import torch
+from adapters_fakes import changes, filled, merge, settings
 from torch import Tensor, nn
 
 from engine import adapters, models, tensorfile
-from engine.adapters import LoraArgs, lorafile
+from engine.adapters import DeltaArgs, LycorisArgs
 from engine.adapters.base import Method
 from engine.models import configs
 from engine.models.family import Family, Site
@@ -81,8 +82,8 @@ def model(name: str) -> Model:
 
 def trained(subject: Model, kind: str) -> Method:
     """A LoRA of rank 4, 2 in 3x3 convolutions, alpha 3, with random factors."""
-    options = LoraArgs(conv_dim=2, conv_alpha=3.0 if kind == "one" else 1.0)
-    method = adapters.make(adapters.row("lora"), subject.sites(), dim=4, alpha=3, dropout=None, options=options, seed=1, rates=RATES)
+    options = DeltaArgs(conv_dim=2, conv_alpha=3.0 if kind == "one" else 1.0)
+    method = adapters.make(adapters.row("lora"), subject.sites(), settings(options, dim=4, alpha=3, rates=RATES))
     if kind == "attention's differ":
         weights = method.tensors(torch.float32)
         for name in weights:
@@ -100,8 +101,8 @@ def trained(subject: Model, kind: str) -> Method:
 
 def continued(subject: Model, weights: dict[str, Tensor]) -> Method:
     """A method that takes ranks, alphas and values from a file."""
-    row, from_file = adapters.row("lora"), {"weights": weights, "dim_from_weights": True}
-    return adapters.make(row, subject.sites(), dim=1, alpha=None, dropout=None, options=LoraArgs(), seed=1, rates=RATES, **from_file)
+    wanted = settings(dim=1, alpha=None, rates=RATES, weights=weights, dim_from_weights=True)
+    return adapters.make(adapters.row("lora"), subject.sites(), wanted)
 
 
 def saved(method: Method, path: Path) -> dict[str, Tensor]:
@@ -128,8 +129,8 @@ def pipeline(name: str, subject: Model) -> Any:
 def test_ours_merged_by_us_and_fused_by_diffusers_are_the_same_model(tmp_path: Path, family: str, kind: str) -> None:
     base = model(family)
     plain, before = base.output(), base.weights()
-    assert len(before) == COUNTS[family]
     method = trained(base, kind)
+    assert len(method.names()) == COUNTS[family]
     method.attach()
     applied = base.output()
     spread = plain.std()
@@ -137,11 +138,11 @@ def test_ours_merged_by_us_and_fused_by_diffusers_are_the_same_model(tmp_path: P
     tensors = saved(method, tmp_path / "lora.safetensors")
     assert {float(tensor) for key, tensor in tensors.items() if key.endswith(".alpha")} == ALPHAS[kind]
     assert len(tensors) == 3 * COUNTS[family]
-    changes = {name: factors.delta() for name, factors in lorafile.parse(tensors).items()}
+    wanted = changes(method)
     method.detach()
 
     ours = model(family)
-    lorafile.merge_into(ours.sites(), lorafile.read(tmp_path / "lora.safetensors")[0], 1.0)
+    merge(adapters.from_file(ours.sites(), tensorfile.read(tmp_path / "lora.safetensors")), 1.0)
     assert (ours.output() - applied).abs().max() < 1e-4 * spread
 
     theirs = model(family)
@@ -151,7 +152,10 @@ def test_ours_merged_by_us_and_fused_by_diffusers_are_the_same_model(tmp_path: P
     pipe.fuse_lora(components=list(theirs.parts))
     pipe.unload_lora_weights()
     for site in sites:
-        torch.testing.assert_close(site.weight() - before[site.name], changes[site.name].view_as(site.weight()), atol=2e-6, rtol=1e-4)
+        if site.name not in wanted:
+            assert torch.equal(site.weight(), before[site.name]), site.name
+            continue
+        torch.testing.assert_close(site.weight() - before[site.name], wanted[site.name].view_as(site.weight()), atol=2e-6, rtol=1e-4)
         assert (site.weight() != before[site.name]).any(), site.name
     assert (theirs.output() - applied).abs().max() < 1e-4 * spread
 
@@ -182,18 +186,26 @@ def test_a_run_that_continues_from_the_file_begins_where_it_ended(family: str, k
         assert again.tensors(torch.float32).keys() == weights.keys()
 
 
-@CASES
-def test_lycoris_applies_the_file_alike(lycoris: Any, family: str, kind: str) -> None:
-    """Its forward, not its merge, is the measure. It names modules after diffusers' paths, so SDXL's are renamed for it."""
+@pytest.mark.parametrize("family", list(SPECS))
+@pytest.mark.parametrize("algo", ["lora", "loha"])
+@pytest.mark.parametrize("alpha", [3.0, 0.7])
+def test_lycoris_applies_the_file_alike(lycoris: Any, family: str, algo: Any, alpha: float) -> None:
+    """Preset full, the U-Net's ends among them. LyCORIS' forward is the measure, not its merge, which applies alpha / r twice.
+
+    It names modules after diffusers' paths, so SDXL's are renamed for it.
+    """
     from lycoris import create_lycoris_from_weights
 
     base = model(family)
-    method = trained(base, kind)
+    options = LycorisArgs(algo, conv_dim=2, conv_alpha=alpha)
+    method = filled(adapters.make(adapters.row("lycoris.kohya"), base.sites(), settings(options, alpha=alpha, rates=RATES)), std=0.3)
+    method.train(False)
+    plain = base.output()
     method.attach()
     applied = base.output()
+    assert (applied - plain).std() > 0.1 * plain.std(), "the change under test must matter"
     tensors = method.tensors(torch.float32)
     method.detach()
-    plain = base.output()
     paths = {id(module): (part, path) for part, network in base.parts.items() for path, module in network.named_modules()}
     place = {site.name: paths[id(site.layer)] for site in base.sites()}
     for part, network in base.parts.items():
@@ -202,7 +214,8 @@ def test_lycoris_applies_the_file_alike(lycoris: Any, family: str, kind: str) ->
         found, _ = create_lycoris_from_weights(1.0, None, network, weights_sd=renamed)
         assert len(found.loras) == len({key.split(".")[0] for key in renamed}) > 0
         found.apply_to()
-    assert sum(part_of(key, place) in base.parts for key in tensors) == len(tensors) == 3 * COUNTS[family]
+    assert sum(part_of(key, place) in base.parts for key in tensors) == len(tensors)
+    assert len(method.names()) == COUNTS[family] + (4 if family == "sd1" else 0)
     assert (base.output() - applied).abs().max() < 1e-4 * plain.std()
 
 

@@ -1,17 +1,19 @@
-"""LoRA inside a tiny U-Net of diffusers: what its attention, its checkpointing and its memory layouts do with a layer's forward."""
+"""Adapters inside a tiny U-Net of diffusers: what its attention, its checkpointing and its memory layouts do with a layer's forward."""
 
 from __future__ import annotations
 
 import pytest
 import torch
+from adapters_fakes import settings
 from torch import Tensor, nn
 
 from engine import adapters, models
-from engine.adapters import LoraArgs
+from engine.adapters import DeltaArgs
 from engine.adapters.base import Method
 from engine.models import configs
 from engine.models.specs import UnetSpec
 
+ROWS = pytest.mark.parametrize("row", ["lora", "loha"])
 SPEC = UnetSpec(4, 4, (32, 64), 1, (1, 0), 1, 16, (8, 8), linear_projection=False)
 
 
@@ -23,9 +25,9 @@ def unet() -> nn.Module:
     return UNet2DConditionModel.from_config(configs.unet(SPEC)).requires_grad_(False)
 
 
-def trained(unet: nn.Module, options: LoraArgs, dropout: float | None = None) -> Method:
+def trained(unet: nn.Module, row: str, options: DeltaArgs, dropout: float | None = None) -> Method:
     sites = models.get("sd1").sites("unet", unet)
-    method = adapters.make(adapters.row("lora"), sites, dim=4, alpha=2, dropout=dropout, options=options, seed=1, rates={"unet": 1.0})
+    method = adapters.make(adapters.row(row), sites, settings(options, dropout=dropout, rates={"unet": 1.0}))
     source = torch.Generator().manual_seed(4)
     with torch.no_grad():
         for parameter in parameters(method):
@@ -53,9 +55,10 @@ def gradients(unet: nn.Module, method: Method) -> list[Tensor]:
     return found
 
 
+@ROWS
 @pytest.mark.parametrize("dropout", [None, 0.3])
-def test_gradient_checkpointing(unet: nn.Module, dropout: float | None) -> None:
-    method = trained(unet, LoraArgs(conv_dim=2, conv_alpha=1), dropout)
+def test_gradient_checkpointing(unet: nn.Module, row: str, dropout: float | None) -> None:
+    method = trained(unet, row, DeltaArgs(conv_dim=2, conv_alpha=1), dropout)
     unet.train()
     kept = gradients(unet, method)
     unet.enable_gradient_checkpointing()
@@ -66,8 +69,9 @@ def test_gradient_checkpointing(unet: nn.Module, dropout: float | None) -> None:
     assert all(parameter.grad is None for parameter in unet.parameters())
 
 
-def test_channels_last(unet: nn.Module) -> None:
-    method = trained(unet, LoraArgs(conv_dim=2, conv_alpha=1))
+@ROWS
+def test_channels_last(unet: nn.Module, row: str) -> None:
+    method = trained(unet, row, DeltaArgs(conv_dim=2, conv_alpha=1))
     method.train(False)
     with torch.no_grad():
         exact = output(unet)
@@ -78,10 +82,11 @@ def test_channels_last(unet: nn.Module) -> None:
         torch.testing.assert_close(output(unet), exact, atol=1e-4, rtol=1e-4)
 
 
-def test_strength_zero_is_the_base_bit_for_bit(unet: nn.Module) -> None:
+@ROWS
+def test_strength_zero_is_the_base_bit_for_bit(unet: nn.Module, row: str) -> None:
     with torch.no_grad():
         base = output(unet)
-        method = trained(unet, LoraArgs(conv_dim=2))
+        method = trained(unet, row, DeltaArgs(conv_dim=2))
         method.strength = 0.0
         assert torch.equal(output(unet), base)
         method.strength = -0.5

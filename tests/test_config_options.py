@@ -8,7 +8,7 @@ from engine.adapters import METHODS
 from engine.config import options
 from engine.config.keys import Key, dataset_keys, run_keys, sections, subset_keys
 from engine.config.load import Loaded, load
-from engine.config.options import NETWORK_ARGS, NEVER, NO_EFFECT, NOT_YET, WORKS, Option
+from engine.config.options import ARG_VALUES_NOT_YET, NETWORK_ARGS, NEVER, NO_EFFECT, NOT_YET, WORKS, Option
 from engine.config.problems import ConfigError, Origin
 from engine.config.rows import Rows
 from engine.config.sources import Entry, Flags
@@ -150,5 +150,23 @@ def test_network_args_that_are_not_available_yet() -> None:
         raw = [f"{option.name}=1,2"]
         if option.only_with:
             assert given("network_args", raw).config.network.network_args == {}
+        elif option.state == NO_EFFECT:
+            notices = (f"a.toml:1  network_args: `{option.name}` has no effect here; {option.says}",)
+            assert given("network_args", raw).notices == notices
         else:
             assert refused("network_args", raw) == f"a.toml:1  network_args: `{option.name}` is not available yet; leave it out"
+
+
+@pytest.mark.parametrize(("name", "word"), [(name, word) for name, words in ARG_VALUES_NOT_YET.items() for word in words.split()])
+def test_their_values_that_are_not_available_yet_are_named(name: str, word: str) -> None:
+    loaded = Entry("network_module", "lycoris.kohya", Origin("a.toml", 2)), Entry("network_args", [f"{name}={word}"], Origin("a.toml", 1))
+    with pytest.raises(ConfigError) as caught:
+        load([Flags(loaded)], ROWS)
+    assert f"network_args: {name}: `{word}` is not available yet; there is " in str(caught.value.problems[0])
+
+
+def test_a_word_that_is_none_of_an_option_gets_the_nearest() -> None:
+    wrong = Entry("network_module", "lycoris.kohya", Origin("a.toml", 2)), Entry("network_args", ["algo=lohaa"], Origin("a.toml", 1))
+    with pytest.raises(ConfigError) as caught:
+        load([Flags(wrong)], ROWS)
+    assert "network_args: algo: `lohaa` is none. Did you mean `loha`" in str(caught.value.problems[0])

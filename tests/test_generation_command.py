@@ -19,6 +19,7 @@ from safetensors.torch import load_file, save_file
 
 from engine import adapters, models, tensorfile
 from engine.__main__ import main
+from engine.adapters.base import MethodSettings
 from engine.config.schema import Config
 from engine.diffusion import samplers
 from engine.errors import UserError
@@ -50,7 +51,7 @@ def write_lora(base: Path, path: Path, parts: tuple[str, ...] = ("unet",), seed:
     family = models.get(checkpoint.family)
     sites = [site for part in parts for site in family.sites(part, family.load(checkpoint, part, torch.float32, CPU))]
     row = adapters.row("lora")
-    method = adapters.make(row, sites, dim=2, alpha=1, dropout=None, options=row.options(), seed=0)
+    method = adapters.make(row, sites, MethodSettings(2, 1, None, row.options(), 0))
     source = torch.Generator().manual_seed(seed)
     tensors = method.tensors(torch.float32)
     factors = {name: torch.randn(value.shape, generator=source) * 0.3 for name, value in tensors.items() if not name.endswith("alpha")}

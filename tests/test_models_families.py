@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-import hashlib
+import itertools
 import json
+import re
+from collections import Counter
 from pathlib import Path
 
 import pytest
@@ -182,23 +184,26 @@ def full_sites(family: str, full: dict[tuple[str, str], nn.Module]) -> list[Site
     return [site for part in models.get(family).parts for site in models.get(family).sites(part, full[family, part])]
 
 
-# Names of all sites and whether each is in the default set; they equal kohya's and ComfyUI's (next test).
-_DIGESTS = {
-    "sd1": "043c6fdfb8994d3c5e05faa75e0662c5d06bcbdc1fb507272315d8b512e11195",
-    "sdxl": "44ec42078545b8022549b11af1f4643e19d585c0895a5b89adfb7c766d5e4c82",
-}
+def expanded(pattern: str) -> list[str]:
+    """`a_{0,1}_b` -> `a_0_b`, `a_1_b`."""
+    words = [part.split(",") for part in re.split(r"[{}]", pattern)]
+    return ["".join(chosen) for chosen in itertools.product(*words)]
 
 
-@pytest.mark.parametrize(("family", "counts"), [("sd1", [192, 278, 72]), ("sdxl", [722, 788, 264])])
-def test_full_size_sites(family: str, counts: list[int], full: dict[tuple[str, str], nn.Module]) -> None:
+@pytest.mark.parametrize(("family", "counts"), [("sd1", [192, 86, 4, 72]), ("sdxl", [722, 66, 6, 264])])
+def test_full_size_sites(family: str, counts: list[int], full: dict[tuple[str, str], nn.Module], root: Path) -> None:
+    """All of them, held against the list that is checked in; and how many the presets take, which are kohya's and LyCORIS' numbers."""
     found = full_sites(family, full)
-    unet = [site for site in found if site.part == "unet"]
-    assert [sum(site.default for site in unet), len(unet), len(found) - len(unet)] == counts
+    rows = [line.split(" ") for line in (root / "tests/data/sites.txt").read_text(encoding="utf-8").splitlines()[1:]]
+    listed = [(part, kind, place, name) for of, part, kind, place, names in rows if of == family for name in expanded(names)]
+    assert sorted((site.part, site.kind, site.place, site.name) for site in found) == sorted(listed)
     assert len({site.name for site in found}) == len(found)
-    assert all(site.default for site in found if site.part != "unet")
-    assert all(site.kind == "linear" or not site.default or site.kind == "conv1x1" for site in found)
-    text = "\n".join(sorted(f"{site.name} {site.kind} {site.default} {list(site.weight().shape)}" for site in found))
-    assert hashlib.sha256(text.encode()).hexdigest() == _DIGESTS[family]
+    places = Counter(site.place if site.part == "unet" else site.part for site in found if site.kind != "norm")
+    lierla = sum(places[place] for place in ("attention", "feed_forward", "transformer"))
+    text = places["text_encoder"] + places["text_encoder_2"]
+    assert [lierla, places["resnet"] + places["sampler"], places["end"], text] == counts
+    shapes = {"linear": 2, "conv1x1": 4, "conv3x3": 4, "norm": 1}
+    assert all(site.weight().dim() == shapes[site.kind] for site in found)
 
 
 @pytest.mark.parametrize(("family", "table"), [("sd1", "comfyui_sd15.json"), ("sdxl", "comfyui_sdxl.json")])
@@ -212,27 +217,21 @@ def test_trap_8_site_names_are_those_that_uis_map(family: str, table: str, full:
 
 
 @pytest.mark.parametrize(
-    ("family", "name", "kind", "default"),
+    ("family", "name", "kind", "place"),
     [
-        ("sd1", "lora_unet_down_blocks_0_attentions_0_proj_in", "conv1x1", True),
-        ("sd1", "lora_unet_mid_block_attentions_0_transformer_blocks_0_ff_net_0_proj", "linear", True),
-        ("sd1", "lora_unet_down_blocks_1_resnets_0_conv_shortcut", "conv1x1", False),
-        ("sd1", "lora_unet_up_blocks_0_upsamplers_0_conv", "conv3x3", False),
-        ("sd1", "lora_unet_down_blocks_0_resnets_0_time_emb_proj", "linear", False),
-        ("sd1", "lora_te_text_model_encoder_layers_11_mlp_fc2", "linear", True),
-        ("sdxl", "lora_unet_input_blocks_4_1_proj_in", "linear", True),
-        ("sdxl", "lora_unet_output_blocks_0_1_transformer_blocks_7_attn1_to_out_0", "linear", True),
-        ("sdxl", "lora_unet_input_blocks_4_0_skip_connection", "conv1x1", False),
-        ("sdxl", "lora_unet_input_blocks_3_0_op", "conv3x3", False),
-        ("sdxl", "lora_unet_output_blocks_2_2_conv", "conv3x3", False),
-        ("sdxl", "lora_unet_middle_block_0_in_layers_2", "conv3x3", False),
-        ("sdxl", "lora_te1_text_model_encoder_layers_0_self_attn_q_proj", "linear", True),
-        ("sdxl", "lora_te2_text_model_encoder_layers_31_mlp_fc2", "linear", True),
+        ("sd1", "lora_unet_down_blocks_0_attentions_0_proj_in", "conv1x1", "transformer"),
+        ("sd1", "lora_unet_down_blocks_1_resnets_0_conv_shortcut", "conv1x1", "resnet"),
+        ("sd1", "lora_unet_up_blocks_0_upsamplers_0_conv", "conv3x3", "sampler"),
+        ("sd1", "lora_unet_conv_out", "conv3x3", "end"),
+        ("sdxl", "lora_unet_output_blocks_0_1_transformer_blocks_7_attn1_to_out_0", "linear", "attention"),
+        ("sdxl", "lora_unet_input_blocks_3_0_op", "conv3x3", "sampler"),
+        ("sdxl", "lora_unet_middle_block_0_in_layers_0", "norm", "resnet"),
+        ("sdxl", "lora_te2_text_model_encoder_layers_31_mlp_fc2", "linear", "feed_forward"),
     ],
 )
-def test_sites_by_example(family: str, name: str, kind: str, default: bool, full: dict[tuple[str, str], nn.Module]) -> None:
+def test_sites_by_example(family: str, name: str, kind: str, place: str, full: dict[tuple[str, str], nn.Module]) -> None:
     site = next(site for site in full_sites(family, full) if site.name == name)
-    assert (site.kind, site.default) == (kind, default)
+    assert (site.kind, site.place) == (kind, place)
 
 
 def test_trap_1_text_encoder_names_have_the_text_model_level(

@@ -180,8 +180,8 @@ BROKEN: dict[str, tuple[float, float, str | None, type[UserError], str, str]] = 
         70000.0, 0.25, "fp16", Diverged, f"1 of the trained tensors hold values that fp16 cannot, such as `{DOWN}`", "save_precision",
     ),
     "one broken, one too large": (NAN, 70000.0, "fp16", Diverged, "the training has diverged: 2 of 3 trained tensors", LR),
-    "nothing learned": (0.5, 0.0, "fp16", NothingLearned, "nothing was learned: every `lora_up` of the LoRA is still zero", LR),
-    "nothing learned, fp32": (0.5, 0.0, "float", NothingLearned, "nothing was learned: every `lora_up`", LR),
+    "nothing learned": (0.5, 0.0, "fp16", NothingLearned, "nothing was learned: the file would leave every layer as it is", LR),
+    "nothing learned, fp32": (0.5, 0.0, "float", NothingLearned, "nothing was learned: the file would", LR),
     "too small for fp16": (0.5, 1e-9, "fp16", NothingLearned, "everything trained is too small for fp16", "save_precision"),
 }  # fmt: skip
 

@@ -12,7 +12,8 @@ from torch import nn
 from training_fakes import FixedMethod
 
 from engine import adapters, models, tensorfile
-from engine.adapters import LoraArgs
+from engine.adapters import DeltaArgs
+from engine.adapters.base import MethodSettings
 from engine.config.schema import Config, NetworkConfig, OptimizerConfig, TrainingConfig
 from engine.errors import UserError
 from engine.models.base import Base
@@ -101,17 +102,19 @@ def test_rates_of_0_throughout_are_refused(switches: dict[str, bool], rates: dic
 class Seen(SimpleNamespace):
     """What `make` was told, and what it made."""
 
-    told: dict[str, Any]
+    row: object
+    sites: list[object]
+    settings: MethodSettings
     method: FixedMethod
 
 
 @pytest.fixture
 def seen(monkeypatch: pytest.MonkeyPatch) -> Seen:
     """`adapters.make` keeps its arguments; the sites of a part are its name and its network."""
-    seen = Seen(told={}, method=FixedMethod())
+    seen = Seen(method=FixedMethod())
 
-    def make(row: object, sites: list[object], **told: object) -> FixedMethod:
-        seen.told = {"row": row, "sites": sites, **told}
+    def make(row: object, sites: list[object], settings: MethodSettings) -> FixedMethod:
+        seen.row, seen.sites, seen.settings = row, sites, settings
         return seen.method
 
     monkeypatch.setattr(adapters, "make", make)
@@ -130,34 +133,24 @@ def test_every_setting_reaches_the_method(seen: Seen, tmp_path: Path) -> None:
     modules = cast(Any, {"unet": "U", "text_encoder": "1", "text_encoder_2": "2"})
     rates = {"unet": 2e-4, "text_encoder_2": 5e-5}
     made = methods.make(Config(network=network, training=TrainingConfig(seed=77)), seen.base, modules, rates)
-    weights = seen.told.pop("weights")
-    assert {name: tensor.tolist() for name, tensor in weights.items()} == {"x": [7.0]}
-    assert seen.told == {
-        "row": adapters.METHODS[0],
-        "sites": [("unet", "U"), ("text_encoder_2", "2")],
-        "dim": 24,
-        "alpha": 6.0,
-        "dropout": 0.125,
-        "options": LoraArgs(conv_dim=3, rank_dropout=0.5),
-        "seed": 77,
-        "scale_weight_norms": 0.75,
-        "dim_from_weights": True,
-        "rates": rates,
-    }
+    weights = seen.settings.weights
+    assert weights is not None and {name: tensor.tolist() for name, tensor in weights.items()} == {"x": [7.0]}
+    assert (seen.row, seen.sites) == (adapters.METHODS[0], [("unet", "U"), ("text_encoder_2", "2")])
+    options = DeltaArgs(conv_dim=3, rank_dropout=0.5)
+    assert seen.settings == MethodSettings(24, 6.0, 0.125, options, 77, 0.75, weights, True, rates)
     assert made == (seen.method,)
 
 
 def test_without_a_file_nothing_is_continued(seen: Seen) -> None:
     methods.make(Config(), seen.base, cast(Any, {"unet": "U"}), {"unet": 1.0})
-    assert seen.told["weights"] is None and seen.told["dim_from_weights"] is False
-    assert (seen.told["dim"], seen.told["alpha"], seen.told["options"], seen.told["seed"]) == (32, 16.0, LoraArgs(), 42)
+    assert seen.settings == MethodSettings(32, 16.0, None, DeltaArgs(), 42, rates={"unet": 1.0})
 
 
 def test_what_is_chosen_stands_over_outlines(seen: Seen) -> None:
     """So that it is refused before a weight is read."""
     found, told = chosen(Config(optimizer=OptimizerConfig(unet_lr=3e-4, text_encoder_lr=2e-5)), seen.base)
     assert (found, told) == (Chosen({"unet": 3e-4, "text_encoder": 2e-5}, (seen.method,)), [])
-    assert seen.told["sites"] == [("unet", "outline of unet"), ("text_encoder", "outline of text_encoder")]
+    assert seen.sites == [("unet", "outline of unet"), ("text_encoder", "outline of text_encoder")]
     assert Chosen({}, cast(Any, (SimpleNamespace(trains={"unet"}), SimpleNamespace(trains={"text_encoder", "unet"})))).trains == {
         "unet", "text_encoder",
     }  # fmt: skip
@@ -165,7 +158,7 @@ def test_what_is_chosen_stands_over_outlines(seen: Seen) -> None:
 
 def test_a_file_that_cannot_be_continued_is_named(tmp_path: Path) -> None:
     """Missing, a folder, no LoRA; each before a weight of the base model is read."""
-    site = Site("lora_unet_x", nn.Linear(3, 4), "unet", "linear", True)
+    site = Site("lora_unet_x", nn.Linear(3, 4), "unet", "linear", "attention")
     family = SimpleNamespace(sites=lambda part, network: [site], text_parts=())
     base = cast(Base, SimpleNamespace(family=family, outline=lambda part: None))
     tensorfile.write(tmp_path / "other.safetensors", {"x": torch.tensor([7.0])})
@@ -177,10 +170,26 @@ def test_a_file_that_cannot_be_continued_is_named(tmp_path: Path) -> None:
 
 
 def test_an_error_of_the_settings_is_not_blamed_on_a_file(seen: Seen, monkeypatch: pytest.MonkeyPatch) -> None:
-    def make(*anything: object, **told: object) -> None:
+    def make(*anything: object) -> None:
         raise UserError("a rank of 0", "set another", where="network_dim")
 
     monkeypatch.setattr(adapters, "make", make)
     with pytest.raises(UserError) as caught:
         chosen(Config(), seen.base)
     assert caught.value.where == "network_dim"
+
+
+def test_nor_where_there_is_a_file(seen: Seen, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def make(*anything: object) -> None:
+        raise UserError("a rank of 0", "set another", where="network_dim")
+
+    monkeypatch.setattr(adapters, "make", make)
+    tensorfile.write(tmp_path / "a.safetensors", {"x": torch.tensor([7.0])})
+    with pytest.raises(UserError) as caught:
+        chosen(Config(network=NetworkConfig(network_weights=str(tmp_path / "a.safetensors"))), seen.base)
+    assert caught.value.where == "network_dim"
+
+
+def test_what_a_method_says_of_its_settings_is_told(seen: Seen) -> None:
+    seen.method.notices = ("x has no effect",)
+    assert chosen(Config(), seen.base)[1] == ["x has no effect"]

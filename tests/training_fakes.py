@@ -8,8 +8,9 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from engine.adapters import lorafile
+from engine.adapters import file
 from engine.adapters.base import ParamGroup
+from engine.adapters.sizes import Sizes, told
 from engine.data.buckets import BucketOptions, Placement
 from engine.data.folder import Dataset, Item, Scan, Subset
 from engine.data.order import Order
@@ -24,6 +25,7 @@ class FixedMethod:
         self.down, self.up = down, up
         self.groups = list(groups)
         self.told: list[object] = []
+        self.notices: tuple[str, ...] = ()
 
     def tensors(self, dtype: torch.dtype) -> dict[str, Tensor]:
         """One module of rank 2 and alpha 1."""
@@ -34,7 +36,7 @@ class FixedMethod:
         }
 
     def write(self, path: Path, dtype: torch.dtype, metadata: Mapping[str, str]) -> tuple[Path, ...]:
-        lorafile.write(path, self.tensors, dtype, metadata)
+        file.write(path, self.tensors, lambda tensors: not tensors[UP].any(), dtype, told(metadata, Sizes("2", "1.0", "", "")))
         return (path,)
 
     def parameter_groups(self) -> list[ParamGroup]:

@@ -1,26 +1,24 @@
-"""What the training loop sees of a method, and what one layer gets.
+"""What training sees of a method, and what a method is built by.
 
 An adapter replaces the `forward` of its layer, on that one instance. The module tree, its names and its weights stay as they are. Several
 adapters may be attached to one layer; they are detached in the reverse order.
 
 Why not a forward hook: it gets the layer's output after autograd has recorded the layer. A biased Linear's output is a view there, and
 adding to it in place costs four copies in the backward pass. The input also gets two gradients, which must be added. In place of
-`forward`, the frozen product and the adapter's two thin ones are one autograd node.
+`forward`, the frozen product and LoRA's two thin ones are one autograd node.
 """
 
 from __future__ import annotations
 
 import functools
-from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Protocol
 
 import torch
 from torch import Tensor, nn
 
-from engine import seeds
 from engine.errors import UserError
 
 Forward = Callable[[Tensor], Tensor]
@@ -35,7 +33,7 @@ class Site(Protocol):
 
     @property
     def layer(self) -> nn.Module:
-        """The Linear or Conv2d itself."""
+        """The Linear, Conv2d, LayerNorm or GroupNorm itself."""
 
     @property
     def part(self) -> str:
@@ -43,14 +41,14 @@ class Site(Protocol):
 
     @property
     def kind(self) -> str:
-        """`linear`, `conv1x1` or `conv3x3`."""
+        """`linear`, `conv1x1`, `conv3x3` or `norm`."""
 
     @property
-    def default(self) -> bool:
-        """Whether LoRA sits here without `conv_dim`."""
+    def place(self) -> str:
+        """`attention`, `feed_forward` or `transformer` (the rest of one), `resnet`, `sampler`, or `end` of the U-Net."""
 
     def weight(self) -> Tensor:
-        """The layer's weight as it computes with it: [out, in] or [out, in, k, k]."""
+        """The layer's weight as it computes with it: [out, in], [out, in, k, k], or [channels] of a norm."""
 
 
 @dataclass(frozen=True)
@@ -60,6 +58,26 @@ class ParamGroup:
     name: str  # "unet", "unet up", "text_encoder", ...
     params: tuple[nn.Parameter, ...]
     rate: float  # at the schedule's peak
+
+
+@dataclass(frozen=True)
+class MethodSettings:
+    """What a method is built by.
+
+    `weights` are the tensors of an adapter file to continue from (`network_weights`); `dim_from_weights` takes ranks, alphas and the choice
+    of layers from them too. Initial values depend on `seed` and each site's name alone.
+    """
+
+    dim: int
+    alpha: float | None  # None or 0: as `dim`
+    dropout: float | None
+    options: object  # an instance of the row's `options`
+    seed: int
+    scale_weight_norms: float | None = None
+    weights: Mapping[str, Tensor] | None = None
+    dim_from_weights: bool = False
+    rates: Mapping[str, float] = field(default_factory=dict)  # of the sites' parts; without them nothing can be trained
+    rank: int = 0  # the process's number among several, which sets their dropout apart
 
 
 class Diverged(UserError):
@@ -74,6 +92,7 @@ class Method(Protocol):
     """All that training, preview and export know of a way to train."""
 
     strength: float  # 1 = as trained; 0 = the base model, bit for bit; may be negative. Takes effect at the next forward.
+    notices: tuple[str, ...]  # what should be said of its settings
 
     @property
     def trains(self) -> frozenset[str]:
@@ -118,50 +137,10 @@ class Method(Protocol):
 
 
 class MethodType(Protocol):
-    """A method's class: how `engine.adapters.make` builds one."""
+    """What a row of the table loads: it builds the method."""
 
-    def make(
-        self,
-        sites: Sequence[Site],
-        *,
-        dim: int,
-        alpha: float | None,
-        dropout: float | None,
-        options: object,
-        seed: int,
-        scale_weight_norms: float | None,
-        weights: Mapping[str, Tensor] | None,
-        dim_from_weights: bool,
-        rates: Mapping[str, float],
-        rank: int,
-    ) -> Method:
-        """Build the method's adapters."""
-
-
-class LayerAdapter(nn.Module, ABC):
-    """The change of one layer's weight.
-
-    A method states `delta`, the one formula that merge and export use, and `run`, which applies it; a contract test holds the two equal.
-    The layer itself is reached through the site, so that it is no submodule and none of its weights is counted as the adapter's.
-    """
-
-    strength: float = 1.0
-
-    def __init__(self, site: Site) -> None:
-        super().__init__()
-        self.site = site
-
-    @abstractmethod
-    def delta(self) -> Tensor:
-        """The weight's change at strength 1: float32, shaped like the weight."""
-
-    @abstractmethod
-    def run(self, inner: Forward, x: Tensor) -> Tensor:
-        """The layer's output with the change applied at `strength`; `inner` is the layer's forward without it."""
-
-    def forward(self, inner: Forward, x: Tensor) -> Tensor:
-        """What stands in front of the layer. At strength 0 the base is not touched at all, so it is equal bit for bit."""
-        return self.run(inner, x) if self.strength else inner(x)
+    def make(self, sites: Sequence[Site], settings: MethodSettings) -> Method:
+        """See `engine.adapters.make`."""
 
 
 class Attachment:
@@ -181,59 +160,3 @@ class Attachment:
             del self._layer.__dict__["forward"]
         else:
             self._layer.__dict__["forward"] = self._before
-
-
-class LayerMethod:
-    """The part of `Method` that is the same for every method made of one `LayerAdapter` a site."""
-
-    def __init__(self, layers: Sequence[LayerAdapter], seed: int, rank: int, random: bool) -> None:
-        """`rank` is the process's number among several; `random` says whether anything is drawn in a forward pass."""
-        self.layers = layers
-        self._seed, self._rank, self._random = seed, rank, random
-        self._attached: list[Attachment] = []
-        self._strength = 1.0
-
-    @property
-    def trains(self) -> frozenset[str]:
-        """The parts that carry adapters."""
-        return frozenset(layer.site.part for layer in self.layers)
-
-    @property
-    def strength(self) -> float:
-        """1 = as trained, 0 = the base model."""
-        return self._strength
-
-    @strength.setter
-    def strength(self, value: float) -> None:
-        self._strength = value
-        for layer in self.layers:
-            layer.strength = value
-
-    def attach(self) -> None:
-        """Stand in front of the layers. Raises RuntimeError when already attached."""
-        if self._attached:
-            raise RuntimeError("the method is attached already")
-        self._attached = [Attachment(layer.site.layer, layer) for layer in self.layers]
-
-    def detach(self) -> None:
-        """Give the layers back as they were; does nothing when not attached."""
-        while self._attached:
-            self._attached[-1].remove()
-            self._attached.pop()
-
-    def prepare(self, micro_step: int, batch: object) -> None:
-        """Reseed the devices' own generators, if anything is drawn.
-
-        Those, and not generators of ours, because gradient checkpointing restores them when it computes a block a second time.
-        """
-        if self._random:
-            torch.manual_seed(seeds.derived(self._seed, "dropout", micro_step, self._rank))
-
-    def train(self, mode: bool) -> None:
-        """Dropout on or off."""
-        for layer in self.layers:
-            layer.train(mode)
-
-    def names(self) -> list[str]:
-        """The sites that carry an adapter, in file naming."""
-        return [layer.site.name for layer in self.layers]

@@ -1,36 +1,23 @@
-"""LoRA (Hu et al. 2021, arXiv 2106.09685): W + alpha / r * up @ down. It sits in Linear layers and convolutions.
-
-Without `conv_dim` it sits in the transformers' Linear layers and 1x1 convolutions (LierLa); with it also in the residual blocks, where 3x3
-convolutions have a rank and alpha of their own (C3Lier). The formula itself stands in `lorafile.product`.
-"""
+"""LoRA (Hu et al. 2021, arXiv 2106.09685): W + alpha / r * up @ down."""
 
 from __future__ import annotations
 
 import math
-from collections import defaultdict
+import re
+from collections import Counter, defaultdict
 from collections.abc import Mapping, Sequence
-from dataclasses import astuple, dataclass
-from pathlib import Path
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.autograd.function import FunctionCtx, once_differentiable
 
-from engine import seeds
-from engine.adapters import LoraArgs, lorafile
-from engine.adapters.base import Forward, LayerAdapter, LayerMethod, ParamGroup, Site
-from engine.adapters.lorafile import Factors
-from engine.errors import UserError
+from engine import adapterfiles
+from engine.adapterfiles import LORA
+from engine.adapters.base import Forward, MethodSettings
+from engine.adapters.layers import Delta, Dropout, Layer
 
-
-@dataclass(frozen=True)
-class Dropout:
-    """Probabilities, all drawn on the device in training only."""
-
-    network: float = 0.0  # one inner activation is left out; the others are scaled up to keep the mean
-    rank: float = 0.0  # one rank is left out for one sample; scaled likewise
-    module: float = 0.0  # the whole adapter is left out; not scaled, as in sd-scripts
+_ATTENTION = re.compile(r"_attn\d?_")
 
 
 class _Context(FunctionCtx):
@@ -83,30 +70,51 @@ class _LinearNode(torch.autograd.Function):
         return x_grad, None, None, (thin_grad.t() @ flat).float(), up_grad.float(), None, None
 
 
-class LoraLayer(LayerAdapter):
-    """Two thin factors beside one layer, float32 whatever the layer computes in."""
+class LoraLayer(Delta):
+    """Two thin factors beside one layer. They are applied as they are: the product of the two is never formed in training."""
 
-    def __init__(self, site: Site, rank: int, alpha: float, dropout: Dropout, seed: int) -> None:
-        super().__init__(site)
-        layer, weight = site.layer, site.weight()
-        if not isinstance(layer, (nn.Linear, nn.Conv2d)) or getattr(layer, "groups", 1) != 1:
-            raise TypeError(f"{site.name}: LoRA knows Linear and ungrouped Conv2d, not {layer}")
-        self.rank, self.alpha, self.scale, self.dropout = rank, alpha, alpha / rank, dropout
-        self.drops = any(astuple(dropout))  # asked in every call: worked out once, astuple takes as long as a kernel's launch
-        down = torch.empty((rank, *weight.shape[1:]), device="meta" if weight.is_meta else "cpu")
-        if not weight.is_meta:
-            source = torch.Generator("cpu").manual_seed(seeds.derived(seed, "lora", site.name))
-            nn.init.kaiming_uniform_(down, a=math.sqrt(5), generator=source)
-        self.down = nn.Parameter(down.to(weight.device))
-        self.up = nn.Parameter(torch.zeros((weight.shape[0], rank, *(1,) * (weight.dim() - 2)), device=weight.device))
+    down: Tensor
+    up: Tensor
+    kind = LORA
+    ends = {"down": "lora_down.weight", "up": "lora_up.weight"}
+    factors = ("up", "down")
+    faster = ("up",)
+    thin = True
 
-    def factors(self) -> Factors:
-        """The layer as a file's module."""
-        return Factors(self.down, self.up, self.alpha)
+    @staticmethod
+    def shapes(weight: torch.Size, rank: int) -> dict[str, tuple[int, ...]]:
+        """[r, in(, k, k)] and [out, r(, 1, 1)]."""
+        return {"down": (rank, *weight[1:]), "up": (weight[0], rank, *(1,) * (len(weight) - 2))}
+
+    def start(self, name: str, values: Tensor, source: torch.Generator) -> None:
+        """Down uniform within 1 / sqrt(inputs), up zero, as sd-scripts has them."""
+        if name == "down":
+            nn.init.kaiming_uniform_(values, a=math.sqrt(5), generator=source)
 
     def delta(self) -> Tensor:
-        """The weight's change at strength 1, float32."""
-        return self.factors().delta().view(self.site.weight().shape)
+        """The weight's change at strength 1, [out, in * k * k]."""
+        return (self.up.flatten(1) * self.scale) @ self.down.flatten(1)
+
+    @classmethod
+    def dropouts(cls, settings: MethodSettings) -> tuple[Dropout, tuple[str, ...]]:
+        """All three kinds."""
+        return Dropout.of(settings, settings.dropout), ()
+
+    @classmethod
+    def norms(cls, layers: Sequence[Layer]) -> Tensor:
+        """||scale * up @ down||, from the factors' Gram matrices: no product is ever formed. [n]."""
+        own = [layer for layer in layers if isinstance(layer, LoraLayer)]
+        downs = torch.stack([(flat := layer.down.flatten(1)) @ flat.t() for layer in own])
+        ups = torch.stack([(flat := layer.up.flatten(1)).t() @ flat for layer in own])
+        return (downs * ups).sum((1, 2)).clamp(min=0.0).sqrt() * layers[0].scale
+
+    @classmethod
+    def written_alphas(cls, alphas: Mapping[str, float]) -> Mapping[str, float]:
+        """The modules' own, as sd-scripts writes them, where every program reads them so. Else the most common one for all."""
+        if _read_alike(alphas):
+            return alphas
+        shared = Counter(alpha for alpha in alphas.values() if alpha).most_common(1)[0][0]
+        return dict.fromkeys(alphas, shared)
 
     def run(self, inner: Forward, x: Tensor) -> Tensor:
         """Two thin products in x's dtype beside the layer's own."""
@@ -130,7 +138,7 @@ class LoraLayer(LayerAdapter):
 
     def _mask(self, shape: Sequence[int], channel: int, like: Tensor) -> Tensor | None:
         """Factors for inner activations of `shape` whose ranks lie along `channel`; None where nothing is dropped."""
-        if not self.training or not self.drops:
+        if not self.training or not self.dropout.any:
             return None
         mask = like.new_ones(())
         if self.dropout.network:
@@ -160,189 +168,18 @@ def _is_plain(layer: nn.Linear, inner: Forward, x: Tensor) -> bool:
     )
 
 
-class Lora(LayerMethod):
-    """LoRA over a set of sites."""
+def _read_alike(alphas: Mapping[str, float]) -> bool:
+    """Whether diffusers too applies the alpha that stands beside each module.
 
-    def __init__(
-        self,
-        layers: Sequence[LoraLayer],
-        options: LoraArgs,
-        scale_weight_norms: float | None,
-        rates: Mapping[str, float],
-        seed: int,
-        rank: int,
-    ) -> None:
-        super().__init__(layers, seed, rank, random=any(layer.drops for layer in layers))
-        self._lora = tuple(layers)
-        self._options = options
-        self._limit = scale_weight_norms
-        self._rates = rates
-
-    @classmethod
-    def make(
-        cls,
-        sites: Sequence[Site],
-        *,
-        dim: int,
-        alpha: float | None,
-        dropout: float | None,
-        options: object,
-        seed: int,
-        scale_weight_norms: float | None = None,
-        weights: Mapping[str, Tensor] | None = None,
-        dim_from_weights: bool = False,
-        rates: Mapping[str, float],
-        rank: int = 0,
-    ) -> Lora:
-        """See `engine.adapters.make`."""
-        assert isinstance(options, LoraArgs)
-        drop = Dropout(
-            _probability(dropout, "network_dropout"),
-            _probability(options.rank_dropout, "rank_dropout"),
-            _probability(options.module_dropout, "module_dropout"),
-        )
-        if dim_from_weights:
-            if weights is None:
-                raise UserError("there are no weights to take the ranks from", "name a file in network_weights", where="dim_from_weights")
-            plan = _plan_from_file(sites, lorafile.parse(weights, "network_weights"))
-        else:
-            plan = _plan(sites, dim, alpha, options)
-        if not plan:
-            raise UserError("no layer of this run takes a LoRA", "train the U-Net, a text encoder, or both")
-        layers = [LoraLayer(site, r, a, drop, seed) for site, r, a in plan]
-        method = cls(layers, options, scale_weight_norms, rates, seed, rank)
-        if weights is not None:
-            method.load(weights)
-        return method
-
-    def parameter_groups(self) -> list[ParamGroup]:
-        """One group a part, or two with LoRA+ (Hayou et al. 2024, arXiv 2402.12354), whose lora_up learns faster."""
-        parts: dict[str, list[LoraLayer]] = defaultdict(list)
-        for layer in self._lora:
-            parts[layer.site.part].append(layer)
-        groups: list[ParamGroup] = []
-        for part, layers in parts.items():
-            options, rate = self._options, self._rates[part]
-            own = options.loraplus_unet_lr_ratio if part == "unet" else options.loraplus_text_encoder_lr_ratio
-            ratio = own or options.loraplus_lr_ratio
-            downs, ups = tuple(layer.down for layer in layers), tuple(layer.up for layer in layers)
-            if ratio:
-                groups += [ParamGroup(part, downs, rate), ParamGroup(f"{part} up", ups, rate * ratio)]
-            else:
-                groups.append(ParamGroup(part, downs + ups, rate))
-        return groups
-
-    def after_step(self) -> dict[str, Tensor]:
-        """Hold each layer's ||alpha / r * up @ down|| at `scale_weight_norms` or below, scaling both factors alike."""
-        if self._limit is None:
-            return {}
-        with torch.no_grad():
-            groups = self._alike()
-            norms = torch.cat([_norms(layers) for layers in groups])
-            ratios = (self._limit / norms).clamp(max=1.0)  # a norm of 0 gives infinity, then 1
-            for layer, root in zip((layer for layers in groups for layer in layers), ratios.sqrt().unbind(), strict=True):
-                layer.down.mul_(root)
-                layer.up.mul_(root)
-            held = norms * ratios
-        return {"average norm": held.mean(), "greatest norm": held.max(), "layers held": (ratios < 1.0).sum()}
-
-    def _alike(self) -> list[list[LoraLayer]]:
-        """The layers in groups of equal rank and scale."""
-        groups: dict[tuple[int, float], list[LoraLayer]] = defaultdict(list)
-        for layer in self._lora:
-            groups[layer.rank, layer.scale].append(layer)
-        return list(groups.values())
-
-    def tensors(self, dtype: torch.dtype) -> dict[str, Tensor]:
-        """The tensors of the file."""
-        return lorafile.pack({layer.site.name: layer.factors() for layer in self._lora}, dtype)
-
-    def write(self, path: Path, dtype: torch.dtype, metadata: Mapping[str, str]) -> tuple[Path, ...]:
-        """One file, as every image program reads it."""
-        lorafile.write(path, self.tensors, dtype, metadata)
-        return (path,)
-
-    def size(self, dtype: torch.dtype) -> int:
-        """Bytes of the tensors as they will be written; none is copied."""
-        meta = torch.device("meta")
-        modules = {layer.site.name: Factors(layer.down.detach().to(meta), layer.up.detach().to(meta), layer.alpha) for layer in self._lora}
-        return sum(tensor.numel() * tensor.element_size() for tensor in lorafile.pack(modules, dtype).values())
-
-    def advice(self, name: str, file: Path) -> list[tuple[str, str]]:
-        """Where the programs want a LoRA, and how it is switched on."""
-        return [
-            ("WebUI, Forge", f"into models/Lora; write <lora:{name}:1> and the words"),
-            ("ComfyUI", "into models/loras; add a LoraLoader node, write the words"),
-            ("diffusers", f'pipe.load_lora_weights(r"{file}")'),
-        ]
-
-    def load(self, tensors: Mapping[str, Tensor]) -> None:
-        """Take over a file's values so that each layer's change is the file's, whatever alpha the file was made with."""
-        modules = lorafile.parse(tensors, "network_weights")
-        mine = {layer.site.name: layer for layer in self._lora}
-        found = lorafile.match(modules, mine, "network_weights")
-        missing = sorted(set(mine) - set(found.values()))
-        if missing:
-            raise UserError(
-                f"the file lacks {len(missing)} of the {len(mine)} modules that this run trains, such as `{missing[0]}`",
-                "train the parts that the file holds, or set dim_from_weights to take the choice of layers from it",
-                where="network_weights",
-            )
-        for name, factors in modules.items():
-            _check_fit(name, factors, mine[found[name]])
-        with torch.no_grad():
-            for name, factors in modules.items():
-                layer = mine[found[name]]
-                layer.down.copy_(factors.down.reshape(layer.down.shape))
-                layer.up.copy_(factors.up.reshape(layer.up.shape).float() * (factors.scale / layer.scale))
-
-
-def _norms(layers: Sequence[LoraLayer]) -> Tensor:
-    """||scale * up @ down|| of layers alike in rank and scale, from the factors' Gram matrices: no product is ever formed. [n]."""
-    downs = torch.stack([(flat := layer.down.flatten(1)) @ flat.t() for layer in layers])
-    ups = torch.stack([(flat := layer.up.flatten(1)).t() @ flat for layer in layers])
-    return (downs * ups).sum((1, 2)).clamp(min=0.0).sqrt() * layers[0].scale
-
-
-def _plan(sites: Sequence[Site], dim: int, alpha: float | None, options: LoraArgs) -> list[tuple[Site, int, float]]:
-    """Which sites get an adapter, each with its rank and alpha."""
-    conv = options.conv_dim or 0
-    if dim < 1:
-        raise UserError(f"a rank of {dim} is too small", "give a whole number from 1 on", where="network_dim")
-    if conv < 0:
-        raise UserError(f"a rank of {conv} is too small", "give a whole number from 1 on, or leave it out", where="conv_dim")
-    plain = (dim, float(alpha or dim))
-    square = (conv, float(conv if options.conv_alpha == 0 else options.conv_alpha or 1))
-    return [(site, *(square if site.kind == "conv3x3" else plain)) for site in sites if site.default or conv]
-
-
-def _plan_from_file(sites: Sequence[Site], modules: Mapping[str, Factors]) -> list[tuple[Site, int, float]]:
-    """The sites that a file holds, with the ranks and alphas it has."""
-    found = lorafile.match(modules, {site.name: site for site in sites}, "network_weights")
-    ranks = {found[name]: (factors.rank, factors.alpha) for name, factors in modules.items()}
-    return [(site, *ranks[site.name]) for site in sites if site.name in ranks]
-
-
-def _check_fit(name: str, factors: Factors, layer: LoraLayer) -> None:
-    """Raise UserError unless the file's factors are the layer's in size."""
-    if factors.rank != layer.rank:
-        raise UserError(
-            f"`{name}` has rank {factors.rank} in the file and {layer.rank} in this run",
-            f"set network_dim (for 3x3 convolutions conv_dim) to {factors.rank}, or set dim_from_weights",
-            where="network_weights",
-        )
-    if factors.down.numel() != layer.down.numel() or factors.up.numel() != layer.up.numel():
-        raise UserError(
-            f"`{name}` is {list(factors.down.shape)} and {list(factors.up.shape)} in the file, "
-            f"{list(layer.down.shape)} and {list(layer.up.shape)} here",
-            "continue from a LoRA of the same kind of model",
-            where="network_weights",
-        )
-
-
-def _probability(value: float | None, key: str) -> float:
-    """A dropout setting as a number. Raises UserError outside 0 <= p < 1."""
-    number = value or 0.0
-    if not 0.0 <= number < 1.0:
-        raise UserError(f"{number} is no dropout probability", "give a number from 0 up to, not including, 1", where=key)
-    return number
+    It gives the attention layers of a part (U-Net, text encoder) the most common alpha of that part (0.41, `get_peft_kwargs`).
+    """
+    parts: dict[str, dict[str, float]] = defaultdict(dict)
+    for name, alpha in alphas.items():
+        parts[adapterfiles.part(name)][name] = alpha
+    for part, own in parts.items():
+        (common, count), *others = Counter(own.values()).most_common(2)
+        if others and others[0][1] == count:
+            return False  # which of the two it takes depends on the order of the tensors
+        if any(alpha != common for name, alpha in own.items() if _ATTENTION.search(name) or part != "unet"):
+            return False
+    return True

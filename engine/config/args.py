@@ -21,25 +21,29 @@ def check(key: str, given: Mapping[str, object], row: OptionRow, origin: Origin,
     """The given options with the types that `row.options` says; what does not fit becomes a problem under `key`."""
     hints = typing.get_type_hints(row.options)
     known = [field.name for field in dataclasses.fields(row.options)]
-    not_yet = {option.name: option for option in options.NETWORK_ARGS} if key == "network_args" else {}
+    others = {option.name: option for option in options.NETWORK_ARGS} if key == "network_args" else {}
     found: dict[str, Arg] = {}
     for name, raw in given.items():
         if name in known:
             try:
-                found[name] = _typed(hints[name], raw)
+                found[name] = _typed(name, hints[name], raw)
             except BadValue as error:
                 findings.problem(origin, key, f"{name}: {error}")
-        elif name not in not_yet:
-            guess = did_you_mean(name, [*known, *not_yet])
+        elif name not in others:
+            guess = did_you_mean(name, [*known, *others])
             listed = f"it has {', '.join(known)}" if known else "it has none"
             findings.problem(origin, key, f"`{name}` is no option of {row.name}. {guess or listed[:1].upper() + listed[1:]}")
-        elif not_yet[name].asks(raw):
+        elif others[name].asks(raw) and others[name].state == options.NO_EFFECT:
+            findings.notice(origin, key, f"`{name}` has no effect here; {others[name].says}")
+        elif others[name].asks(raw):
             findings.problem(origin, key, f"`{name}` is not available yet; leave it out")
     return found
 
 
-def _typed(hint: object, raw: object) -> Arg:
+def _typed(name: str, hint: object, raw: object) -> Arg:
     """One option's value. Infinity is a number here; a tuple may be written `0.9,0.99` or `(0.9, 0.99)`."""
+    if typing.get_origin(hint) is typing.Literal:
+        return _choice(name, typing.get_args(hint), raw)
     kind, optional = plain(hint)
     if raw is None or (optional and str(raw).lower() in ("", "none")):
         return None
@@ -48,6 +52,16 @@ def _typed(hint: object, raw: object) -> Arg:
     if kind is float and str(raw).lower() in ("inf", "infinity"):
         return math.inf
     return values.scalar(kind, raw)
+
+
+def _choice(name: str, choices: tuple[str, ...], raw: object) -> str:
+    """One of the words that an annotation lists, in whatever capitals."""
+    word = values.text(raw).strip().lower()
+    if word in choices:
+        return word
+    if word in options.ARG_VALUES_NOT_YET.get(name, "").split():
+        raise BadValue(f"`{word}` is not available yet; there is {', '.join(choices)}")
+    raise BadValue(f"`{word}` is none. {did_you_mean(word, choices) or 'Choose one of ' + ', '.join(choices)}")
 
 
 def _numbers(hint: object, raw: object) -> tuple[float, ...]:

@@ -219,7 +219,7 @@ DATASET_OPTIONS: tuple[Option, ...] = (
 # Values that sd-scripts knows and that are not available yet, by key. A name that a registry lists needs no row.
 VALUES_NOT_YET: dict[str, str] = {
     "network_module": (
-        "networks.lora_fa networks.dylora networks.oft networks.loha networks.lokr lycoris.kohya networks.lora_flux networks.lora_sd3 "
+        "networks.lora_fa networks.dylora networks.oft networks.lokr networks.lora_flux networks.lora_sd3 "
         "networks.lora_lumina networks.lora_hunyuan_image networks.lora_anima networks.oft_flux"
     ),
     "optimizer_type": (
@@ -248,14 +248,25 @@ VALUES_NEVER: dict[str, dict[str, str]] = {
     "log_with": {"wandb": NO_SERVER, "all": NO_SERVER},
 }
 
-# network_args of sd-scripts' networks.lora that do not work yet. Those that work are the options of the method's row.
+# network_args of sd-scripts' networks and of LyCORIS that do not work yet. Those that work are the options of the method's row.
 NETWORK_ARGS: tuple[Option, ...] = (
     *_rows(NOT_YET, "", "block_dims conv_block_dims"),
     Option("block_alphas", NOT_YET, only_with="block_dims"),
     Option("conv_block_alphas", NOT_YET, only_with="conv_block_dims"),
     *_rows(NOT_YET, "", "down_lr_weight mid_lr_weight up_lr_weight"),
     Option("block_lr_zero_threshold", NOT_YET, only_with="down_lr_weight, mid_lr_weight and up_lr_weight"),
+    *_rows(NOT_YET, "", "network_reg_dims network_reg_lrs include_patterns exclude_patterns"),
+    *_rows(NOT_YET, "", "use_tucker use_cp use_conv_cp use_scalar train_norm dora_wd rs_lora"),
+    Option("wd_on_output", NOT_YET, only_with="dora_wd"),
+    *_belongs("algo = lokr", NOT_YET, "factor decompose_both full_matrix unbalanced_factorization"),
+    *_belongs("algo = diag-oft", NOT_YET, "constraint rescaled"),
+    Option("block_size", NOT_YET, only_with="algo = dylora"),
+    *_belongs("other model families", NOT_YET, "train_t5xxl train_llm_adapter"),
+    Option("bypass_mode", NO_EFFECT, "a change is always applied beside its layer"),
 )
+
+# Their values that do not work yet, by name.
+ARG_VALUES_NOT_YET: dict[str, str] = {"algo": "lokr ia3 dylora glora full diag-oft boft", "preset": "ia3"}
 
 # How many words an option of the command line takes that does not work here: one, but for these. Of the others the schema's types say it.
 _SWITCHES = (

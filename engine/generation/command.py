@@ -13,8 +13,8 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
-from engine import adapters, files, tensorfile
-from engine.adapters import lorafile
+from engine import adapterfiles, adapters, files, tensorfile
+from engine.adapters import file
 from engine.adapters.base import Method
 from engine.config.schema import Config
 from engine.errors import UserError
@@ -184,9 +184,9 @@ def _read(path: Path, label: str) -> _Lora:
     """A LoRA file, taken apart, and what its row is called. Raises UserError where it is none."""
     _require_file(path)
     tensors = tensorfile.read(path)
-    lorafile.parse(tensors, str(path))
-    unet = {name: tensor for name, tensor in tensors.items() if name.startswith(lorafile.UNET)}
-    text = {name: tensor for name, tensor in tensors.items() if not name.startswith(lorafile.UNET)}
+    file.modules(tensors, str(path))
+    unet = {name: tensor for name, tensor in tensors.items() if adapterfiles.part(name) == "unet"}
+    text = {name: tensor for name, tensor in tensors.items() if name not in unet}
     metadata = files.read_header(path).metadata
     return _Lora(path, label, unet, text, _number(metadata, "ss_steps"), _number(metadata, "ss_epoch"))
 
@@ -202,10 +202,7 @@ def _attach(tensors: Mapping[str, Tensor], family: Family, networks: Mapping[str
     if not tensors:
         return None
     sites = [site for part, network in networks.items() for site in family.sites(part, network)]
-    try:
-        method = adapters.from_file(sites, tensors)
-    except UserError as error:
-        raise UserError(error.message, error.hint, where=str(path)) from error
+    method = adapters.from_file(sites, tensors, str(path))
     method.attach()
     return method
 

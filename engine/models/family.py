@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal, Protocol
+from typing import TYPE_CHECKING, Literal, Protocol, cast
 
 from engine.models.configs import config_of
 from engine.models.layouts import PartSource
@@ -20,6 +20,8 @@ if TYPE_CHECKING:
 
 Layout = Literal["original", "diffusers"]
 Prediction = Literal["epsilon", "v_prediction"]
+LayerKind = Literal["linear", "conv1x1", "conv3x3", "norm"]
+Place = Literal["attention", "feed_forward", "transformer", "resnet", "sampler", "end"]
 
 
 @dataclass(frozen=True)
@@ -60,14 +62,14 @@ class Site:
     """One layer that an adapter may change, under the name its saved file uses."""
 
     name: str  # e.g. "lora_unet_down_blocks_0_attentions_0_proj_in"; SDXL's U-Net uses the original layout's names
-    layer: nn.Linear | nn.Conv2d
+    layer: nn.Module  # a Linear, Conv2d, LayerNorm or GroupNorm
     part: str  # "unet", "text_encoder", "text_encoder_2"
-    kind: Literal["linear", "conv1x1", "conv3x3"]
-    default: bool  # in LierLa's set (inside transformers and CLIP); the others are added by `conv_dim` (C3Lier)
+    kind: LayerKind
+    place: Place  # "transformer": what is neither attention nor feed-forward there; "end": the U-Net's first and last layers, time
 
     def weight(self) -> Tensor:
-        """The base weight, [out, in] or [out, in, k, k]."""
-        return self.layer.weight
+        """The base weight, [out, in], [out, in, k, k], or [channels] of a norm."""
+        return cast("Tensor", self.layer.weight)
 
 
 @dataclass(frozen=True)
@@ -157,7 +159,7 @@ class Family(Protocol):
         """
 
     def sites(self, part: str, network: nn.Module) -> list[Site]:
-        """Every adaptable layer of one part, in the order of its modules."""
+        """Every layer of one part that an adapter may change, norms and ends among them, in the order of its modules."""
 
     def save(
         self,

@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from engine import adapterfiles
 from engine.errors import UserError, nearest
 
 MODEL_SUFFIXES = (".safetensors", ".ckpt", ".pt", ".bin")
@@ -24,13 +25,14 @@ class Refusal:
     hint: str = _BASE
 
 
+_ADAPTER = Refusal(
+    "a LoRA (or another small adapter), not a base model",
+    "",  # told by `adapterfiles`
+    "give the base model it was trained on here; an adapter to continue from goes into `network_weights`",
+)
+
 # In order: the first that matches any name is the answer.
 _KINDS = (
-    Refusal(
-        "a LoRA (or another small adapter), not a base model",
-        r"\.(lora_(down|up|mid|A|B)|hada_[wt]\d|lokr_[wt]\d|oft_blocks|oft_diag|dora_scale|lora\.(down|up))\b|^lora_(unet|te\d?)_|^lycoris_",
-        "give the base model it was trained on here; an adapter to continue from goes into `network_weights`",
-    ),
     Refusal("a ControlNet-LLLite", r"^lllite_unet_"),
     Refusal("a ControlNet", r"^(control_model\.|controlnet_|input_hint_block\.|zero_convs\.)"),
     Refusal("an IP-Adapter", r"^(ip_adapter|image_proj)\."),
@@ -70,7 +72,7 @@ _PIECES = (
 
 def kind(names: Sequence[str]) -> Refusal | None:
     """What these tensors are, when they are known not to be a model of ours."""
-    return _first(_KINDS, names)
+    return _ADAPTER if adapterfiles.is_adapter(names) else _first(_KINDS, names)
 
 
 def piece(names: Sequence[str]) -> Refusal | None:

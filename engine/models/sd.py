@@ -67,7 +67,7 @@ class StableDiffusion:
         return output
 
     def sites(self, part: str, network: nn.Module) -> list[Site]:
-        """192 sites (278 with convolutions) in the full-size U-Net, 72 in the encoder, none in the autoencoder."""
+        """In the full-size U-Net 192 of transformers, 86 more of residual blocks, 4 ends, and norms; 72 in the encoder."""
         if part == "unet":
             return sites.unet_sites(network, "diffusers")
         return sites.encoder_sites(network, part, "lora_te") if part in self.text_parts else []

@@ -7,23 +7,19 @@ from typing import Literal
 from torch import nn
 
 from engine.models import keymap, networks
-from engine.models.family import Site
+from engine.models.family import LayerKind, Place, Site
 
-Kind = Literal["linear", "conv1x1", "conv3x3"]
-_CONVOLUTIONAL = (".resnets.", ".downsamplers.", ".upsamplers.")
+_RESIDUAL, _SAMPLERS = ".resnets.", (".downsamplers.", ".upsamplers.")
 
 
 def unet_sites(unet: nn.Module, layout: Literal["original", "diffusers"]) -> list[Site]:
-    """The U-Net's sites, named after the given layout: SD1's files use diffusers' names, SDXL's the original ones.
-
-    Inside transformers: LierLa's default set. Inside residual blocks, down- and upsamplers: C3Lier's addition. The ends are never adapted.
-    """
+    """The U-Net's sites, named after the given layout: SD1's files use diffusers' names, SDXL's the original ones."""
     names = _original_names(unet) if layout == "original" else {}
     found = []
     for name, module in unet.named_modules():
-        inside = ".attentions." in name
-        if isinstance(module, nn.Linear | nn.Conv2d) and (inside or any(word in name for word in _CONVOLUTIONAL)):
-            found.append(Site(_flat("lora_unet", names.get(name, name)), module, "unet", _kind(name, module), inside))
+        kind = _kind(name, module)
+        if kind is not None:
+            found.append(Site(_flat("lora_unet", names.get(name, name)), module, "unet", kind, _place(name)))
     return found
 
 
@@ -35,11 +31,15 @@ def _original_names(unet: nn.Module) -> dict[str, str]:
 
 
 def encoder_sites(encoder: nn.Module, part: str, prefix: str) -> list[Site]:
-    """A text encoder's attention and feed-forward layers, with `text_model_` in the name whatever transformers calls its modules."""
+    """A text encoder's attention and feed-forward layers, with `text_model_` in the name whatever transformers calls its modules.
+
+    Its norms are left out: image programs have no name for them.
+    """
     found = []
     for name, module in encoder.named_modules():
-        if isinstance(module, nn.Linear) and (".self_attn." in name or ".mlp." in name):
-            found.append(Site(_flat(prefix, networks.in_files(encoder, name)), module, part, "linear", True))
+        place: Place | None = "attention" if ".self_attn." in name else "feed_forward" if ".mlp." in name else None
+        if isinstance(module, nn.Linear) and place is not None:
+            found.append(Site(_flat(prefix, networks.in_files(encoder, name)), module, part, "linear", place))
     return found
 
 
@@ -47,9 +47,23 @@ def _flat(prefix: str, name: str) -> str:
     return f"{prefix}_{name.replace('.', '_')}"
 
 
-def _kind(name: str, module: nn.Linear | nn.Conv2d) -> Kind:
+def _place(name: str) -> Place:
+    """Where in the U-Net a module sits, by its name in diffusers' layout."""
+    if ".attentions." in name:
+        return "attention" if ".attn" in name else "feed_forward" if ".ff." in name else "transformer"
+    if _RESIDUAL in name:
+        return "resnet"
+    return "sampler" if any(word in name for word in _SAMPLERS) else "end"
+
+
+def _kind(name: str, module: nn.Module) -> LayerKind | None:
+    """What a module is; None for one without weights of its own."""
     if isinstance(module, nn.Linear):
         return "linear"
+    if isinstance(module, nn.LayerNorm | nn.GroupNorm):
+        return "norm"
+    if not isinstance(module, nn.Conv2d):
+        return None
     if module.kernel_size == (1, 1):
         return "conv1x1"
     if module.kernel_size == (3, 3):

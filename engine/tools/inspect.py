@@ -10,7 +10,8 @@ from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 
-from engine import files
+from engine import adapterfiles, files
+from engine.adapterfiles import Kind
 from engine.errors import UserError, plural
 from engine.models import blueprint
 from engine.models.family import Checkpoint
@@ -21,25 +22,7 @@ from engine.models.specs import ClipSpec, Spec, UnetSpec
 
 _WIDTH = 15  # of the column of labels, characters
 _LONGEST = 100  # of a metadata value, characters
-_ALGORITHMS = (  # suffix that only this algorithm has -> its name, and whether its modules have a rank; the first that is found counts
-    ("hada_w1_a", "LoHa", True),
-    ("lokr_w2", "LoKr", False),
-    ("lokr_w2_a", "LoKr", False),
-    ("oft_blocks", "OFT", False),
-    ("dora_scale", "DoRA", True),
-    ("lora_down.weight", "LoRA", True),
-    ("lora_A.weight", "LoRA, PEFT's naming (WebUIs do not load it)", True),
-)
 _NUMBERS = {"F64": ("<d", b""), "F32": ("<f", b""), "F16": ("<e", b""), "BF16": ("<f", b"\0\0")}  # dtype -> struct's format, bytes before
-_PARTS = {
-    "lora_unet_": "unet",
-    "lora_te_": "text_encoder",
-    "lora_te1_": "text_encoder",
-    "lora_te2_": "text_encoder_2",
-    "unet.": "unet",
-    "text_encoder.": "text_encoder",
-    "text_encoder_2.": "text_encoder_2",
-}
 _ADAPTER_KEYS = (  # label, metadata keys in order of preference
     ("name", ("ss_output_name", "modelspec.title")),
     ("trained on", ("ss_sd_model_name",)),
@@ -65,7 +48,7 @@ def describe(path: Path) -> str:
         source = open_file(path)
         if not source.entries:
             raise
-        lines = _adapter(source) if any(_suffix(name) for name in source.entries) else _other(source, error)
+        lines = _adapter(source) if adapterfiles.is_adapter(source.entries) else _other(source, error)
     return "\n".join([*lines, *_tensors(source), *_metadata(source.metadata)])
 
 
@@ -105,25 +88,28 @@ def _shape(spec: Spec) -> str:
 
 
 def _adapter(source: Source) -> Iterator[str]:
-    """An adapter: its algorithm, family, modules and ranks, and what training wrote into it."""
-    suffixes = {_suffix(name) for name in source.entries}
-    algorithm, has_rank = next((title, ranked) for suffix, title, ranked in _ALGORITHMS if suffix in suffixes)
-    yield _line("file", str(source.path))
-    yield _line("is", f"an adapter: {algorithm}, for {_adapter_family(source)}")
-    values = _alphas(source)
-    ranks: dict[str, Counter[str]] = defaultdict(Counter)
-    alphas: dict[str, Counter[str]] = defaultdict(Counter)
+    """An adapter: how it changes layers, its family, modules and ranks, and what training wrote into it."""
+    modules: dict[str, dict[str, Entry]] = defaultdict(dict)
     for name, entry in source.entries.items():
-        if name.endswith((".lora_down.weight", ".lora_A.weight", ".hada_w1_b", ".lokr_w1", ".lokr_w1_a", ".oft_blocks")):
-            part = next((part for prefix, part in _PARTS.items() if name.startswith(prefix)), "other")
-            module = name.partition(".")[0]
-            ranks[part][f"rank {entry.shape[0] if entry.shape else 0}"] += 1
-            alphas[part][f"alpha {values[module]:g}" if module in values else "no alpha"] += 1
-    for part, counts in ranks.items():
-        number = counts.total()
-        shown = [counts, *([alphas[part]] if values else [])] if has_rank else []
-        told = ", ".join(f"{what} ({times})" for counter in shown for what, times in counter.items())
-        yield _line(part, f"{plural(number, 'module')}{': ' if told else ''}{told}")
+        module, end = adapterfiles.split(name)
+        if module:
+            modules[module][end] = entry
+    kinds = {module: adapterfiles.kind(entries) for module, entries in modules.items()}
+    titles = Counter(kind.title for kind in kinds.values() if kind)
+    yield _line("file", str(source.path))
+    yield _line("is", f"an adapter: {' and '.join(title for title, _ in titles.most_common()) or 'unknown'}, for {_adapter_family(source)}")
+    values = _alphas(source)
+    told: dict[str, dict[str, Counter[str]]] = defaultdict(lambda: {"modules": Counter(), "ranks": Counter(), "alphas": Counter()})
+    for module, entries in modules.items():
+        kind, counts = kinds[module], told[adapterfiles.part(module) or "other"]
+        counts["modules"][module] += 1
+        if kind and kind.rank:
+            counts["ranks"][f"rank {_rank(kind, entries)}"] += 1
+            if values:
+                counts["alphas"][f"alpha {values[module]:g}" if module in values else "no alpha"] += 1
+    for part, counts in told.items():
+        sizes = ", ".join(f"{what} ({times})" for name in ("ranks", "alphas") for what, times in counts[name].items())
+        yield _line(part, f"{plural(counts['modules'].total(), 'module')}{': ' if sizes else ''}{sizes}")
     for label, keys in _ADAPTER_KEYS:
         value = next((source.metadata[key] for key in keys if source.metadata.get(key) not in (None, "", "None")), "")
         if label == "dim, alpha" and value:
@@ -150,9 +136,10 @@ def _alphas(source: Source) -> dict[str, float]:
     return found
 
 
-def _suffix(name: str) -> str:
-    """The known adapter suffix that a tensor's name ends with, or nothing."""
-    return next((suffix for suffix, _, _ in _ALGORITHMS if name.endswith(f".{suffix}")), "")
+def _rank(kind: Kind, entries: Mapping[str, Entry]) -> int:
+    """The rank of a module; 0 where the tensor that tells it is missing."""
+    entry = entries.get(kind.rank)
+    return entry.shape[0] if entry and entry.shape else 0
 
 
 def _adapter_family(source: Source) -> str:
@@ -166,10 +153,11 @@ def _adapter_family(source: Source) -> str:
     ):
         if version.startswith(start):
             return title
-    if any(name.startswith(("lora_te2_", "text_encoder_2.")) for name in source.entries):
+    if any(adapterfiles.part(name) == "text_encoder_2" for name in source.entries):
         return SDXL.title
+    ranked = tuple(kind.rank for kind in adapterfiles.KINDS if kind.rank)  # such a tensor's second dimension is the layer's input
     for name, entry in source.entries.items():
-        if re.search(r"attn2[._]to_k[._].*(lora_down|lora_A)", name) and len(entry.shape) == 2:
+        if re.search(r"attn2[._]to_k[._]", name) and name.endswith(ranked) and len(entry.shape) == 2:
             return _CONTEXTS.get(entry.shape[1], f"a model that reads text {entry.shape[1]} wide")
     return version or "a model that the file does not name"
 

@@ -9,7 +9,7 @@ from pathlib import Path
 from torch import nn
 
 from engine import adapters, files, tensorfile
-from engine.adapters.base import Method
+from engine.adapters.base import Method, MethodSettings
 from engine.config.schema import Config
 from engine.errors import UserError
 from engine.models.base import Base
@@ -34,7 +34,8 @@ def chosen(config: Config, base: Base) -> tuple[Chosen, list[str]]:
     Raises UserError where nothing would be trained, and for a file to continue from that does not fit.
     """
     rates, told = part_rates(config, base)
-    return Chosen(rates, make(config, base, {part: base.outline(part) for part in rates}, rates)), told
+    methods = make(config, base, {part: base.outline(part) for part in rates}, rates)
+    return Chosen(rates, methods), [*told, *(notice for method in methods for notice in method.notices)]
 
 
 def part_rates(config: Config, base: Base) -> tuple[dict[str, float], list[str]]:
@@ -65,9 +66,7 @@ def make(config: Config, base: Base, modules: Mapping[str, nn.Module], rates: Ma
     row = adapters.row(network.network_module)
     sites = [site for part in rates for site in base.family.sites(part, modules[part])]
     try:
-        method = adapters.make(
-            row,
-            sites,
+        settings = MethodSettings(
             dim=network.network_dim,
             alpha=network.network_alpha,
             dropout=network.network_dropout,
@@ -78,8 +77,9 @@ def make(config: Config, base: Base, modules: Mapping[str, nn.Module], rates: Ma
             dim_from_weights=network.dim_from_weights,
             rates=rates,
         )
+        method = adapters.make(row, sites, settings)
     except UserError as error:
-        if not network.network_weights:
+        if error.where not in ("", "network_weights"):
             raise
         raise UserError(error.message, error.hint, where=f"network_weights = {network.network_weights}") from error
     return (method,)

@@ -1,0 +1,142 @@
+"""Adapter files: reading their modules, and writing one.
+
+A module is told apart by its own tensors, so that a file may mix kinds. A file is written sound or not at all. Every image program reads them so: `<module>.<end>` tensors, where the ends tell the kind of change (`engine.adapterfiles`), and beside
+them `<module>.alpha`, a scalar.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections import defaultdict
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from engine import adapterfiles, adapters, tensorfile
+from engine.adapterfiles import ALPHA, Kind
+from engine.adapters.base import Diverged, NothingLearned
+from engine.errors import UserError
+
+_PRECISIONS = {torch.float32: "float", torch.float16: "fp16", torch.bfloat16: "bf16"}  # as `save_precision` names them
+
+
+@dataclass(frozen=True)
+class Module:
+    """One module of a file: the tensors of its kind by the ends of their names. `alpha` equals the rank where the file names none."""
+
+    kind: Kind
+    tensors: Mapping[str, Tensor]
+    alpha: float
+
+    @property
+    def rank(self) -> int:
+        """The inner dimension of its factors; 1 for a kind without."""
+        return self.tensors[self.kind.rank].shape[0] if self.kind.rank else 1
+
+    @property
+    def scale(self) -> float:
+        """alpha / rank."""
+        return self.alpha / self.rank
+
+
+def modules(tensors: Mapping[str, Tensor], where: str = "") -> dict[str, Module]:
+    """Named tensors -> modules. They may be of several kinds.
+
+    Raises UserError for a tensor of no module, a module of a kind that no method reads, and one that is not whole.
+    """
+    found: dict[str, dict[str, Tensor]] = defaultdict(dict)
+    for name, tensor in tensors.items():
+        module, end = adapterfiles.split(name)
+        if not module:
+            raise _unreadable(f"this is not a LoRA file (its tensor `{name}`)", where)
+        found[module][end] = tensor
+    if not found:
+        raise UserError("the file holds no LoRA module", "choose another file", where=where)
+    return {name: _module(name, parts, where) for name, parts in found.items()}
+
+
+def _module(name: str, parts: Mapping[str, Tensor], where: str) -> Module:
+    """One module from its tensors by the ends of their names."""
+    again = "the file is damaged or half written; save or download it again"
+    kind = adapterfiles.kind(parts)
+    known = kind.suffixes if kind and any(row.kind is kind for row in adapters.METHODS) else ()
+    strange = next((end for end in parts if end not in (*known, ALPHA)), "")
+    if kind is None or not known or strange:
+        told = f"this file holds {kind.title}, which is not read" if kind and not known else "this is not a LoRA file"
+        raise _unreadable(f"{told} (its tensor `{name}.{strange or next(iter(parts))}`)", where)
+    missing = [end for end in known if end not in parts]
+    if missing:
+        raise UserError(f"`{name}` has no `{missing[0]}`", again, where=where)
+    alpha, ranked = parts.get(ALPHA), parts[kind.rank] if kind.rank else None
+    if alpha is not None and alpha.numel() != 1:
+        raise UserError(f"alpha of `{name}` is not one number: its shape is {list(alpha.shape)}", again, where=where)
+    if ranked is not None and (ranked.dim() < 2 or not ranked.shape[0]):
+        raise UserError(f"`{name}.{kind.rank}` is no factor: its shape is {list(ranked.shape)}", again, where=where)
+    rank = 1 if ranked is None else ranked.shape[0]
+    return Module(kind, {end: parts[end] for end in known}, float(rank if alpha is None else alpha))
+
+
+def _unreadable(told: str, where: str) -> UserError:
+    kinds = dict.fromkeys(row.kind.title for row in adapters.METHODS if row.kind)
+    return UserError(told, f"choose a file of {' or '.join(kinds)} whose tensors are named as sd-scripts and LyCORIS do", where=where)
+
+
+def write(
+    path: Path,
+    tensors_in: Callable[[torch.dtype], dict[str, Tensor]],
+    is_nothing: Callable[[Mapping[str, Tensor]], bool],
+    dtype: torch.dtype,
+    metadata: Mapping[str, str],
+) -> None:
+    """Write an adapter file with this metadata and the two hashes taken over the tensors and `ss_*`.
+
+    `tensors_in(dtype)` gives the tensors, `is_nothing` says whether a file of them would change nothing. Raises Diverged where they are not
+    numbers, NothingLearned where they change nothing, UserError where the disk refuses.
+    """
+    tensors = tensors_in(dtype)
+    _require_sound(tensors, lambda: tensors_in(torch.float32), is_nothing, _PRECISIONS.get(dtype, str(dtype)))
+    model_hash, legacy_hash = hashes(tensors, {name: value for name, value in metadata.items() if name.startswith("ss_")})
+    tensorfile.write(path, tensors, {**metadata, "sshs_model_hash": model_hash, "sshs_legacy_hash": legacy_hash})
+
+
+def _require_sound(
+    tensors: Mapping[str, Tensor],
+    exact: Callable[[], Mapping[str, Tensor]],
+    is_nothing: Callable[[Mapping[str, Tensor]], bool],
+    precision: str,
+) -> None:
+    """Raise where the tensors are not worth a file; `exact` gives them in float32, to tell what the number format did."""
+    broken = [name for name, tensor in tensors.items() if not bool(tensor.isfinite().all())]
+    if broken:
+        whole = exact()
+        if all(bool(whole[name].isfinite().all()) for name in broken):
+            told = f"{len(broken)} of the trained tensors hold values that {precision} cannot, such as `{broken[0]}`"
+            raise Diverged(told, "lower the learning rate, or set save_precision = float", where="save_precision")
+        told = f"the training has diverged: {len(broken)} of {len(tensors)} trained tensors are not numbers any more"
+        raise Diverged(told, "lower the learning rate", where="learning_rate")
+    if is_nothing(tensors):
+        if is_nothing(exact()):
+            told = "nothing was learned: the file would leave every layer as it is"
+            raise NothingLearned(told, "raise learning_rate; train.log has the losses", where="learning_rate")
+        told = f"everything trained is too small for {precision}, in which the file would leave every layer as it is"
+        raise NothingLearned(told, "set save_precision = float, or raise the learning rate", where="save_precision")
+
+
+def exact(value: float, dtype: torch.dtype) -> Tensor:
+    """A scalar in `dtype` where that holds the value exactly, else in float32; on the CPU."""
+    short = torch.tensor(value, dtype=dtype)
+    return short if float(short) == value else torch.tensor(value, dtype=torch.float32)
+
+
+def hashes(tensors: Mapping[str, Tensor], ss_metadata: Mapping[str, str]) -> tuple[str, str]:
+    """`sshs_model_hash` and `sshs_legacy_hash` of a file of these tensors; `ss_metadata` holds its `ss_*` entries alone.
+
+    The first is SHA-256 over everything behind the header. The second is the first 8 digits of SHA-256 over bytes 0x100000 to 0x110000 of
+    the file as it would be with this metadata (sd-webui-additional-networks' rule; a smaller file has the hash of nothing).
+    """
+    raw = tensorfile.serialise(tensors, ss_metadata)
+    start = 8 + int.from_bytes(raw[:8], "little")
+    return hashlib.sha256(memoryview(raw)[start:]).hexdigest(), hashlib.sha256(raw[0x100000:0x110000]).hexdigest()[:8]
