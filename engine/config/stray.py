@@ -43,6 +43,9 @@ def elsewhere(name: str) -> str:
 def unknown(name: str, known: Known) -> str:
     """The sentence about an option that there is not."""
     told = elsewhere(name) if known.settings else ""
+    begun = [f"--{option}" for option in known.begun(name)]
+    if begun and not told:
+        return f"several options begin so: {', '.join(begun)}; write more of the one that is meant"
     guess = did_you_mean(name, known.names()).replace("`", "`--", 1)
     return told or f"unknown option. {guess or ('`python -m engine config` lists all' if known.settings else there_are(known))}"
 
