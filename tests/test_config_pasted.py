@@ -74,22 +74,21 @@ def behind(words: list[Any], variables: dict[str, object]) -> handover.Script:
 
 
 # What each line gives: the settings that it leaves to sd-scripts' defaults, or the options that are refused, with the reason's beginning.
-BUCKETS = ("enable_bucket", "min_bucket_reso", "max_bucket_reso")
 NOT_YET = "is not available yet; "
 GIVES: dict[str, tuple[str, ...] | dict[str, str]] = {
-    "W01": (*BUCKETS, "caption_extension", "network_dim", "network_alpha", "save_precision", "sample_sampler"),
-    "W02": (*BUCKETS, "caption_extension", "network_dim", "network_alpha", "save_precision", "sample_sampler"),
-    "W03": ("sample_sampler",),
-    "W04": (*BUCKETS, "sample_sampler"),
-    "W05": (*BUCKETS, "caption_extension", "sample_sampler"),
-    "W06": (*BUCKETS, "caption_extension", "sample_sampler"),
+    "W01": ("enable_bucket", "caption_extension", "network_dim", "network_alpha", "save_precision"),
+    "W02": ("enable_bucket", "caption_extension", "network_dim", "network_alpha", "save_precision"),
+    "W03": (),
+    "W04": ("enable_bucket",),
+    "W05": ("enable_bucket", "caption_extension", "sample_sampler"),
+    "W06": ("enable_bucket", "caption_extension"),
     "W07": {"adaptive_noise_scale": "leave it out"},
     "W08": {"full_fp16": "the adapter stays fp32"},
-    "W09": ("network_alpha", "save_precision", "sample_sampler"),
+    "W09": ("network_alpha", "save_precision"),
     "W10": {"fp8_base": "gradient_checkpointing saves memory too"},
-    "W11": (*BUCKETS, "caption_extension"),
+    "W11": ("enable_bucket", "caption_extension"),
     "W12": {"multires_noise_iterations": "leave it out", "adaptive_noise_scale": "leave it out"},
-    "W13": (*BUCKETS, "caption_extension", "network_dim", "save_precision", "sample_sampler"),
+    "W13": ("enable_bucket", "caption_extension", "network_dim", "save_precision"),
     "W14": {
         "save_state": "`network_weights` continues",
         "random_crop": "crops are centred",
@@ -119,7 +118,7 @@ def test_an_old_line_is_read_whole(number: str, split: Callable[[str], list[str]
     loaded = run(words)
     assert loaded.notices[0] == f"left out: {' '.join(words[: script + 1])}"
     told = [notice for notice in loaded.notices if notice.startswith("as in sd-scripts")]
-    assert len(told) == 1 and [part.split()[0] for part in told[0].partition(": ")[2].split(", ")] == list(gives)
+    assert [part.split()[0] for line in told for part in line.partition(": ")[2].split(", ")] == list(gives)
     through = run([], behind(words, variables))
     assert through.config == loaded.config
     assert loaded.config.model.pretrained_model_name_or_path == "model.safetensors"
@@ -146,11 +145,30 @@ def test_what_is_left_out_is_as_in_sd_scripts_or_ours() -> None:
     assert {name for name in differs if not loaded.origins[name].given and loaded.origins[name].unset} == set(differs) - ours
     assert loaded.notices == (
         f"left out: {LAUNCH}",
-        "as in sd-scripts, since the line does not name them: enable_bucket false, min_bucket_reso 256, max_bucket_reso 1024, "
-        'caption_extension .caption,.txt, network_dim 4, network_alpha 1, learning_rate 2e-06, save_precision "", sample_sampler ddim',
+        "as in sd-scripts, since the line does not name them: enable_bucket false, caption_extension .caption,.txt, network_dim 4, "
+        'network_alpha 1, learning_rate 2e-06, save_precision ""',
         "not as in sd-scripts: v_parameterization and zero_terminal_snr (what the base model's file says), "
         "mixed_precision (the best the device has)",
     )
+
+
+@pytest.mark.parametrize(
+    ("words", "more", "fewer"),
+    [
+        ("--sample_prompts p.txt", "sample_sampler", ""),
+        ("--enable_bucket", "min_bucket_reso max_bucket_reso", "enable_bucket"),
+        ("--enable_bucket --bucket_no_upscale", "", "enable_bucket"),
+        ("--network_weights a.safetensors --dim_from_weights", "", "network_dim network_alpha"),
+        ("--unet_lr 1e-4", "", ""),
+        ("--unet_lr 1e-4 --text_encoder_lr 1e-5", "", "learning_rate"),
+    ],
+)
+def test_a_default_that_has_no_effect_is_not_told(words: str, more: str, fewer: str) -> None:
+    def told(line: str) -> set[str]:
+        (said,) = [notice for notice in pasted(line).notices if notice.startswith("as in sd-scripts")]
+        return {part.split()[0] for part in said.partition(": ")[2].split(", ")}
+
+    assert told(f"{LAUNCH} {words}") == (told(LAUNCH) | set(more.split())) - set(fewer.split())
 
 
 def test_what_was_named_is_not_told_again() -> None:

@@ -57,7 +57,7 @@ def load(given: Sequence[Source], rows: Rows, required: Sequence[str] = ()) -> L
         origins["datasets"] = tree.origin(("datasets",))
         config = _with_datasets(config, tree, origins, findings)
     if any(isinstance(source, Flags) and source.pasted for source in given):
-        findings.notices.extend(_of_pasted(config, tree, origins))
+        findings.notices.extend(pasted.notices(config, origins, {str(path[-1]) for path in tree.lines if path} if tree else ()))
     rules.run(rules.View(config, origins, findings))
     has_dataset = pointer is not None or tree is not None
     _require([name for name in required if not (name == "train_data_dir" and has_dataset)], config, findings)
@@ -168,12 +168,6 @@ def _with_datasets(config: Config, tree: DatasetTree, origins: Mapping[str, Orig
     for number, dataset in enumerate(built):
         rules.dataset(view, dataset.options, tree, number)
     return dataclasses.replace(config, data=dataclasses.replace(config.data, datasets=built))
-
-
-def _of_pasted(config: Config, tree: DatasetTree | None, origins: Mapping[str, Origin]) -> list[str]:
-    """What to say of the keys that a pasted line of sd-scripts leaves out."""
-    found = {key.name: getattr(getattr(config, key.section), key.name) for key in run_keys().values()}
-    return pasted.notices(origins, found, {str(path[-1]) for path in tree.lines if path} if tree else ())
 
 
 def _require(required: Sequence[str], config: Config, findings: Findings) -> None:

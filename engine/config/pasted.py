@@ -17,6 +17,7 @@ from engine.config import sd_scripts
 from engine.config.field import SAME, Ours
 from engine.config.keys import Key, run_keys
 from engine.config.problems import Origin, Problem
+from engine.config.schema import Config
 from engine.config.sources import Entry, Flags
 from engine.config.stray import quoted
 from engine.config.values import show
@@ -91,13 +92,14 @@ def find(given: Sequence[str]) -> Pasted | None:
     return Pasted(tuple(launcher), (*given[:start], *words), goes_on)
 
 
-def notices(origins: Mapping[str, Origin], values: Mapping[str, object], named: Collection[str]) -> list[str]:
+def notices(config: Config, origins: Mapping[str, Origin], named: Collection[str]) -> list[str]:
     """What a pasted line gets for what it leaves out, a line for sd-scripts' defaults and one for ours that a reader must know.
 
     `named` holds keys that a dataset file names.
     """
-    left = [key for key in run_keys().values() if not origins[key.name].given and key.name not in named]
-    theirs = [f"{key.name} {_shown(values[key.name])}" for key in left if origins[key.name] is SD_DEFAULT]
+    silent = {*named, *_idle(config)}
+    left = [key for key in run_keys().values() if not origins[key.name].given and key.name not in silent]
+    theirs = [f"{key.name} {_shown(getattr(getattr(config, key.section), key.name))}" for key in left if origins[key.name] is SD_DEFAULT]
     ours: dict[str, list[str]] = {}
     for key in left:
         if isinstance(key.meta.pasted, Ours) and key.meta.pasted.told:
@@ -122,6 +124,20 @@ def _default(key: Key) -> object:
     if isinstance(key.meta.pasted, Ours):
         return SAME
     return key.meta.sd_default if key.meta.pasted is SAME else key.meta.pasted
+
+
+def _idle(config: Config) -> Iterator[str]:
+    """Keys that have no effect beside the others, so that their defaults are nothing to tell."""
+    data, network, optimizer = config.data, config.network, config.optimizer
+    sizes = [dataset.options for dataset in data.datasets] or [data.dataset_options()]
+    if not any(size.enable_bucket and not size.bucket_no_upscale for size in sizes):
+        yield from ("min_bucket_reso", "max_bucket_reso")
+    if network.dim_from_weights:
+        yield from ("network_dim", "network_alpha")
+    if optimizer.unet_lr is not None and optimizer.text_encoder_lr is not None:
+        yield "learning_rate"
+    if config.sample.sample_prompts is None:
+        yield "sample_sampler"
 
 
 def _shown(value: object) -> str:
