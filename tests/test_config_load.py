@@ -76,7 +76,7 @@ PASTED = """
 """
 
 
-def test_a_pasted_command_line_of_sd_scripts() -> None:
+def test_the_options_of_a_command_line_of_sd_scripts() -> None:
     loaded = run(*PASTED.split(), "--caption_prefix=best quality, --not an option")
     config = loaded.config
     assert config.data.resolution == (512, 512)
@@ -151,8 +151,6 @@ def test_all_problems_are_told_at_once() -> None:
         ("--set seed", "--set seed: write --set key=value"),
         ("--config", "--config: the name of a file is missing"),
         ("--sample_sampler eulr", "--sample_sampler: `eulr` is not known. Did you mean `euler`?"),
-        ("accelerate launch --num_cpu_threads_per_process 1 train_network.py --seed 1",
-         "train_network.py: begin with the options after it; `python -m engine train` stands for `accelerate ... train_network.py`"),
         ("network_dim=32 --seed 1", "network_dim=32: options begin with two dashes; write --network_dim 32"),
     ],
 )  # fmt: skip

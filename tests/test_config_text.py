@@ -48,7 +48,8 @@ def test_the_reference_names_every_key_and_where_sd_scripts_differs(root: Path) 
     text = reference(ROWS)
     assert [key for key in run_keys() if f"\n{key} =" not in text and f"\n# {key} =" not in text] == []
     assert '\n# Optimizer. One of: AdamW, AdamW8bit, Lion, Adafactor, Prodigy.\noptimizer_type = "AdamW"\n' in text
-    assert '\n# Ending of caption files. [sd-scripts: ".caption"]\ncaption_extension = ".txt"\n' in text
+    caption = "Ending of caption files; of several, `.caption,.txt`, the first that a picture has."
+    assert f'\n# {caption} [sd-scripts: ".caption"]\ncaption_extension = ".txt"\n' in text
 
 
 @pytest.mark.parametrize("path", FILES, ids=lambda path: path.name)

@@ -186,6 +186,21 @@ def test_other_caption_extension_is_told_with_counts(tmp_path: Path, pictures: M
     assert "2 pictures have both a .caption and a .txt file; .caption is used" in "\n".join(other.notes)
 
 
+def test_of_several_caption_extensions_the_first_that_a_picture_has_is_read(tmp_path: Path, pictures: Make) -> None:
+    made = pictures(tmp_path / "1_x", [(64, 64)] * 4, caption="from txt")
+    for picture in made[1:]:
+        picture.with_suffix(".caption").write_text("from caption", encoding="utf-8")
+    made[2].with_suffix(".txt").unlink()
+    for suffix in (".txt", ".caption"):
+        made[3].with_suffix(suffix).unlink()
+    result = read_folder(tmp_path, SubsetOptions(caption_extension=".caption,.txt"))
+    assert [item.caption for item in result.items] == ["from txt", "from caption", "from caption", "x"]
+    notes = "\n".join(result.notes)
+    assert "1 pictures have both a .caption and a .txt file; .caption is used" in notes and "which is not read" not in notes
+    nothing = read_folder(tmp_path, SubsetOptions(caption_extension=".a,.b"))
+    assert {item.caption for item in nothing.items} == {"x"}
+
+
 def test_twins_share_a_caption_with_a_warning(tmp_path: Path, pictures: Make) -> None:
     made = pictures(tmp_path / "1_x", [(64, 64)], caption="both")
     Image.open(made[0]).save(tmp_path / "1_x" / "0.jpg")

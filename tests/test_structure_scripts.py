@@ -83,6 +83,14 @@ def test_a_config_of_the_users_own_leaves_the_demo_out(bench: Bench) -> None:
     assert bench.said() == [f"-m engine train --config=my run.toml [{bench.folder}]"]
 
 
+def test_a_pasted_line_leaves_the_demo_out(bench: Bench) -> None:
+    bench.run("setup.sh")
+    bench.said()
+    line = ["accelerate", "launch", "--num_processes", "1", "./sd-scripts/train_network.py", "--network_dim=8"]
+    assert bench.run("train.sh", *line).returncode == 0
+    assert bench.said() == [f"-m engine train {' '.join(line)} [{bench.folder}]"]
+
+
 def test_the_engines_status_is_the_scripts_status(bench: Bench) -> None:
     assert bench.run("train.sh", TRAIN_STATUS="130").returncode == 130
 

@@ -145,6 +145,6 @@ def test_a_page_that_is_not_there_or_no_model(get: Get, site: Site) -> None:
 
 
 def test_the_command_line(capsys: pytest.CaptureFixture[str]) -> None:
-    for words, told in (([], "needs name"), (["a/b", "--sha"], "did you mean `--sha256`"), (["a/b", "--out"], "needs a value")):
+    for words, told in (([], "needs name"), (["a/b", "--sha26"], "did you mean `--sha256`"), (["a/b", "--out"], "needs a value")):
         assert command.main(["download", *words]) == 1
         assert told in capsys.readouterr().err.lower()

@@ -62,5 +62,6 @@ def _written(key: Key, command: Command[Any]) -> str:
 
 _SETTINGS = (
     "Every setting is an option too: --network_dim 32, --config file.toml, --set key=value; later ones win.",
+    "A whole command line of sd-scripts is taken as well: accelerate launch ... train_network.py --network_dim=32 ...",
     "configs/reference.toml lists all of them with default and unit; `python -m engine config` prints their values.",
 )

@@ -11,12 +11,20 @@ Default = bool | float | str | tuple[str, ...] | None
 
 
 @dataclass(frozen=True)
+class Ours:
+    """Marks that our default holds in a pasted line of sd-scripts too. `told` is what that is, where a reader of the line must know it."""
+
+    told: str = ""
+
+
+@dataclass(frozen=True)
 class Meta:
     """What `schema` or a command says about one field besides its type and default.
 
     `low` and `high` are inclusive. `kind` names a way of reading text other than the field's type (see values.py).
     `rows` names the registry whose names are the choices. `off_at_zero`: 0, and less where `low` does not forbid it, means None, as
-    sd-scripts reads it. `ours`: sd-scripts has no option of this name.
+    sd-scripts reads it. `ours`: sd-scripts has no option of this name. `pasted` is what a pasted line of sd-scripts gets that leaves the
+    key out (see pasted.py): SAME is `sd_default`, an `Ours` our default.
 
     For the help of commands: `behind` is the word that stands behind the option (FILE, FOLDER), where it is not TEXT or NUMBER. Of a
     command's own options only: `alone` is what the option means that is written without a value, None where it needs one; `variable` is the
@@ -31,6 +39,7 @@ class Meta:
     rows: str = ""
     off_at_zero: bool = False
     sd_default: object = SAME
+    pasted: object = SAME
     ours: bool = False
     behind: str = ""
     alone: Default = None
@@ -48,13 +57,14 @@ def setting(
     rows: str = "",
     off_at_zero: bool = False,
     sd_default: object = SAME,
+    pasted: object = SAME,
     ours: bool = False,
     behind: str = "",
     alone: Default = None,
     variable: str = "",
 ) -> Any:  # as dataclasses.field: the real type is the field's annotation
     """A dataclass field with a default and a `Meta`."""
-    meta = Meta(help, choices, low, high, kind, rows, off_at_zero, sd_default, ours, behind, alone, variable)
+    meta = Meta(help, choices, low, high, kind, rows, off_at_zero, sd_default, pasted, ours, behind, alone, variable)
     return dataclasses.field(default=default, metadata={"setting": meta})
 
 

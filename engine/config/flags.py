@@ -4,15 +4,15 @@ For instance `--network_dim 32`, `--shuffle_caption`, `--network_args "a=1" "b=2
 
 Ours besides: `--config x.toml` (as `--config_file`, any number of times), `--set key=value`, and the options of the command itself, which
 are read here. Files come before options in whatever order they are written, as in sd-scripts, and so does what a front script handed over.
+A pasted line of sd-scripts is complete: what it leaves out comes from nowhere else (pasted.py).
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import PurePath
 
-from engine.config import handover, stray, words
+from engine.config import handover, pasted, stray, words
 from engine.config.handover import Script
 from engine.config.known import FILES, SET, SETTINGS, Known
 from engine.config.problems import Origin, Problem
@@ -41,16 +41,17 @@ def split(arguments: Sequence[str], known: Known = SETTINGS, script: Script | No
     """
     problems: list[Problem] = []
     given = [*(script.words() if script else ()), *arguments]
-    if known.settings:
-        given = _without_launcher(given, problems)
-    line = words.parse(given, known)
-    problems.extend(line.problems)
-    handed = handover.take(script, known) if script else handover.Handed((), ())
-    files: list[Source] = [*handed.sources]
+    paste = pasted.find(given) if known.settings else None
+    if paste and paste.refusal:
+        return CommandLine((Flags(problems=(paste.refusal,), unread=True),), {})
+    line = words.parse(paste.words if paste else given, known)
+    problems.extend([*(paste.problems if paste else ()), *line.problems])
+    handed = handover.take(script, known, complete=paste is not None) if script else handover.Handed((), ())
+    files: list[Source] = [*([paste.source] if paste else ()), *handed.sources]
     entries: list[Entry] = []
     mine: list[Entry] = []
     for name, values in line.options:
-        origin = Origin(flag=f"--{name}")
+        origin = Origin(flag=line.written(name))
         if name in known.own:
             mine.append(Entry(name, values, origin))
         elif known.takes(name) is None:
@@ -65,7 +66,8 @@ def split(arguments: Sequence[str], known: Known = SETTINGS, script: Script | No
             entries.append(Entry(name, values[0] if len(values) == 1 else values, origin))
     typed = {entry.key for entry in mine}
     own = _values([*(entry for entry in handed.own if entry.key not in typed), *mine], known, problems)
-    return CommandLine((*files, Flags(tuple(entries), tuple(problems), unread=bool(line.problems))), own)
+    unread = bool(line.problems) or (paste is not None and bool(paste.goes_on))
+    return CommandLine((*files, Flags(tuple(entries), tuple(problems), unread=unread)), own)
 
 
 def _values(given: Sequence[Entry], known: Known, problems: list[Problem]) -> dict[str, object]:
@@ -85,18 +87,6 @@ def _values(given: Sequence[Entry], known: Known, problems: list[Problem]) -> di
         earlier = found.get(entry.key)
         found[entry.key] = (*earlier, *value) if isinstance(earlier, tuple) and isinstance(value, tuple) else value
     return found
-
-
-def _without_launcher(given: list[str], problems: list[Problem]) -> list[str]:
-    """The words without what a pasted line has before its options (`accelerate launch ... train_network.py`), which is a problem."""
-    script = next((at for at, word in enumerate(given) if word.endswith(".py")), -1)
-    if script < 0 or given[0].startswith("--"):
-        return given
-    name = PurePath(given[script]).name
-    message = f"begin with the options after it; `python -m engine train` stands for `{given[0]} ... {name}`"
-    problems.append(Problem(Origin(flag=name), "", message))
-    rest = given[script + 1 :]
-    return rest[1:] if rest[:1] and rest[0] in words.JOINTS else rest
 
 
 def _settings(values: tuple[str, ...], problems: list[Problem]) -> list[Entry]:

@@ -62,15 +62,19 @@ class Handed:
     own: tuple[Entry, ...]
 
 
-def take(script: Script, known: Known) -> Handed:
+def take(script: Script, known: Known, *, complete: bool = False) -> Handed:
     """The variables of a script for a command with these options, and what is wrong with them.
 
-    The settings are what lora-scripts always set, then the variables, then the file that they name.
+    The settings are what lora-scripts always set, then the variables, then the file that they name. `complete`: the words behind the script
+    are a line that stands for itself, so that no variable is a setting.
     """
     reader = _Reader(script, known)
-    reader.read()
+    reader.read(settings=known.settings and not complete)
     found: list[Source] = []
-    if script.command in TRAINING and not reader.files:  # a file of settings stands for itself, as in lora-scripts' train_by_toml.ps1
+    if complete and script.variables:
+        message = "its variables are no settings of this run: the pasted line is complete"
+        reader.findings.notice(Origin(script.name), "", message)
+    elif script.command in TRAINING and not reader.files:  # a file of settings stands for itself, as in lora-scripts' train_by_toml.ps1
         given = {name.lower() for name in script.variables}
         always = [Entry(key, value, Origin(script.name, name=f"${key}")) for key, value in ALWAYS if key not in given]
         found.append(Flags(tuple(always)))
@@ -177,8 +181,8 @@ class _Reader:
         self.files: list[ConfigFile] = []
         self._all = {name.lower(): raw for name, raw in script.variables.items()}
 
-    def read(self) -> None:
-        """Every variable; those that nobody knows are told."""
+    def read(self, *, settings: bool) -> None:
+        """Every variable, or those alone that are no settings; the ones that nobody knows are told."""
         self._check_mark()
         own = of_command(self.known)
         known = [*BY_NAME, *run_keys(), *options.RUN] if self.known.settings else []
@@ -187,7 +191,7 @@ class _Reader:
         for name, raw in self.script.variables.items():
             if name.lower() in own:
                 self._option(own[name.lower()], name, raw)
-        if self.known.settings:
+        if settings:
             self._settings([name for name in self.script.variables if name.lower() in known and name.lower() not in own])
 
     def _option(self, key: Key, name: str, raw: object) -> None:

@@ -43,6 +43,19 @@ class Known:
         """Every name of an option."""
         return [*self.own, *((*run_keys(), *options.RUN, *FILES, SET) if self.settings else ())]
 
+    def begun(self, name: str) -> list[str]:
+        """The options whose names begin so. One of another trainer is none of them: it must be written in full."""
+        names = dict.fromkeys(self.names())
+        return [known for known in names if known.startswith(name) and not (known in options.RUN and options.RUN[known].foreign)]
+
+    def meant(self, name: str) -> str:
+        """The option of this name, or the only one that begins so, as argparse takes them; the name itself where there is none or several.
+
+        Several names of one thing are one.
+        """
+        begun = [] if self.takes(name) else self.begun(name)
+        return begun[0] if len({_same(known) for known in begun}) == 1 else name
+
     def takes(self, name: str) -> Takes | None:
         """What the option of this name takes; None where there is no such option."""
         if name in self.own:
@@ -56,6 +69,12 @@ SETTINGS = Known({}, settings=True)  # a command that has no options of its own
 def known(options: type, *, settings: bool = False, bare: str = "") -> Known:
     """What a command has whose own options are the fields of this dataclass."""
     return Known({key.name: key for key in keys_of(options)}, settings, bare)
+
+
+def _same(name: str) -> str:
+    """What an option is called that has several names."""
+    option = options.RUN.get(name)
+    return FILES[0] if name in FILES else option.same_as if option and option.same_as and not option.value else name
 
 
 def _of(key: Key) -> Takes:

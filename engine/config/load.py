@@ -7,13 +7,13 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from engine.config import args, datasets, options, rules, sources, stray, values
+from engine.config import args, datasets, options, pasted, rules, sources, stray, values
 from engine.config.keys import Key, run_keys, sections
 from engine.config.problems import DEFAULT, ConfigError, Findings, Origin
 from engine.config.rows import OptionRow, Rows
 from engine.config.schema import Config
 from engine.config.schema_data import DatasetConfig
-from engine.config.sources import DatasetTree, Entry, Source
+from engine.config.sources import DatasetTree, Entry, Flags, Source
 from engine.config.values import BadValue
 from engine.errors import did_you_mean, row_named
 
@@ -56,6 +56,8 @@ def load(given: Sequence[Source], rows: Rows, required: Sequence[str] = ()) -> L
     if tree is not None:
         origins["datasets"] = tree.origin(("datasets",))
         config = _with_datasets(config, tree, origins, findings)
+    if any(isinstance(source, Flags) and source.pasted for source in given):
+        findings.notices.extend(pasted.notices(config, origins, {str(path[-1]) for path in tree.lines if path} if tree else ()))
     rules.run(rules.View(config, origins, findings))
     has_dataset = pointer is not None or tree is not None
     _require([name for name in required if not (name == "train_data_dir" and has_dataset)], config, findings)

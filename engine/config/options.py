@@ -21,7 +21,8 @@ class Option:
     """One option. `says` completes the message of its state.
 
     `inert`: further values that leave it off, as text. `only_with`: the option it belongs to; without that one it has no effect.
-    `same_as`: the key this old name stands for; `value`: the value it gives that key when it is switched on.
+    `same_as`: the key this old name stands for; `value`: the value it gives that key when it is switched on. `foreign`: train_network.py
+    has no such option, only another trainer or a front end.
     """
 
     name: str
@@ -31,6 +32,7 @@ class Option:
     only_with: str = ""
     same_as: str = ""
     value: str = ""
+    foreign: bool = False
 
     def asks(self, raw: object) -> bool:
         """Whether `raw` asks for what the option does. `()` is an option of the command line without a value."""
@@ -44,8 +46,8 @@ class Option:
 _NOTHING = ("", "0", "0.0", "false", "none", "null")
 
 
-def _rows(state: str, says: str, names: str) -> tuple[Option, ...]:
-    return tuple(Option(name, state, says) for name in names.split())
+def _rows(state: str, says: str, names: str, *, foreign: bool = False) -> tuple[Option, ...]:
+    return tuple(Option(name, state, says, foreign=foreign) for name in names.split())
 
 
 def _belongs(owner: str, state: str, names: str) -> tuple[Option, ...]:
@@ -186,13 +188,13 @@ RUN_OPTIONS: tuple[Option, ...] = (
     Option("console_log_file", NOT_YET, "redirect the output of the command"),
     *_belongs("log_with = wandb", NEVER, "wandb_api_key wandb_run_name"),
     # what sd-scripts ignores and the files of its kohya_ss front end contain
-    *_rows(NO_EFFECT, "sd-scripts has no such option", "epoch noise_offset_type"),
+    *_rows(NO_EFFECT, "sd-scripts has no such option", "epoch noise_offset_type", foreign=True),
     # other trainers of sd-scripts
-    *_rows(NOT_YET, _OTHER_TRAINER, "train_text_encoder learning_rate_te learning_rate_te1 learning_rate_te2 block_lr"),
-    *_rows(NOT_YET, _OTHER_TRAINER, "stop_text_encoder_training no_token_padding diffusers_xformers"),
-    *_rows(NOT_YET, "it belongs to textual inversion", "token_string init_word num_vectors_per_token weights"),
-    *_rows(NOT_YET, "it belongs to textual inversion", "use_object_template use_style_template"),
-    *_rows(NOT_YET, "it belongs to ControlNet training", "controlnet_model_name_or_path control_net_lr cond_emb_dim"),
+    *_rows(NOT_YET, _OTHER_TRAINER, "train_text_encoder learning_rate_te learning_rate_te1 learning_rate_te2 block_lr", foreign=True),
+    *_rows(NOT_YET, _OTHER_TRAINER, "stop_text_encoder_training no_token_padding diffusers_xformers", foreign=True),
+    *_rows(NOT_YET, "it belongs to textual inversion", "token_string init_word num_vectors_per_token weights", foreign=True),
+    *_rows(NOT_YET, "it belongs to textual inversion", "use_object_template use_style_template", foreign=True),
+    *_rows(NOT_YET, "it belongs to ControlNet training", "controlnet_model_name_or_path control_net_lr cond_emb_dim", foreign=True),
 )
 
 DATASET_OPTIONS: tuple[Option, ...] = (

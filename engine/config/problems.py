@@ -12,13 +12,15 @@ class Origin:
     """Where a value came from: a place in a file, an option of the command line, or neither (a default).
 
     `file` is the path as the user gave it, `line` counts from 1, `flag` is the option as written, such as `--network_dim`; `name` is what
-    the file calls the setting, where that is not its key: `$lr`.
+    the file calls the setting, where that is not its key: `$lr`. `unset` is what a value is called that nobody set and that is not
+    our default.
     """
 
     file: str = ""
     line: int = 0
     flag: str = ""
     name: str = ""
+    unset: str = ""
 
     @property
     def given(self) -> bool:
@@ -28,7 +30,7 @@ class Origin:
     def __str__(self) -> str:
         if self.file:
             return f"{self.file}:{self.line}" if self.line else self.file
-        return self.flag or "default"
+        return self.flag or self.unset or "default"
 
     def place(self, key: str) -> str:
         """The beginning of a message about `key`: where the reader finds it.
@@ -39,7 +41,7 @@ class Origin:
         if self.file:
             shown = self.name or key
             return f"{self}  {shown}" if shown else str(self)
-        return f"command line  {self.flag}" if self.flag else f"settings  {key}"
+        return f"command line  {self.flag}" if self.flag else f"{self.unset or 'settings'}  {key}"
 
 
 DEFAULT = Origin()

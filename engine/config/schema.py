@@ -8,7 +8,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from dataclasses import field as plain_field
 
-from engine.config.field import described, setting
+from engine.config.field import Ours, described, setting
 from engine.config.schema_data import DataConfig
 
 Arg = bool | float | str | tuple[float, ...] | None  # a value of network_args or optimizer_args, once its row gave it a type
@@ -23,8 +23,15 @@ class ModelConfig:
     )
     vae: str | None = setting(None, "another VAE: an SD checkpoint, a VAE file, or a diffusers model or VAE folder", kind="path")
     family: str | None = setting(None, "force the model family; left out: recognised from the file", rows="families", ours=True)
-    v_parameterization: bool | None = setting(None, "the model predicts v; left out: what the file says", sd_default=False)
-    zero_terminal_snr: bool | None = setting(None, "noise schedule that ends in pure noise; left out: what the file says", sd_default=False)
+    v_parameterization: bool | None = setting(
+        None, "the model predicts v; left out: what the file says", sd_default=False, pasted=Ours("what the base model's file says")
+    )
+    zero_terminal_snr: bool | None = setting(
+        None,
+        "noise schedule that ends in pure noise; left out: what the file says",
+        sd_default=False,
+        pasted=Ours("what the base model's file says"),
+    )
     clip_skip: int | None = setting(None, "CLIP layer counted from the end, 1-12; SD1 only, 2 for anime models", low=1, high=12)
     max_token_length: int | None = setting(None, "longest caption in tokens; left out: 75", choices=(75, 150, 225))
     no_half_vae: bool = setting(False, "run the VAE in fp32; SDXL's never runs in fp16")
@@ -34,7 +41,7 @@ class ModelConfig:
 class NetworkConfig:
     """What is trained: the adapter, its size and where it sits."""
 
-    network_module: str = setting("networks.lora", "training method", rows="methods", sd_default=None)
+    network_module: str = setting("networks.lora", "training method", rows="methods", sd_default=None, pasted=Ours())
     network_dim: int = setting(32, "rank; file size grows with it (SD1.5 fp16: 32 = 36 MiB)", low=1, sd_default=4)
     network_alpha: float = setting(16.0, "strength is alpha / dim; 0 means alpha = dim", low=0, sd_default=1.0)
     network_dropout: float | None = setting(None, "share of inner activations dropped in training, 0-1", low=0, high=1)
@@ -77,13 +84,17 @@ class TrainingConfig:
     max_train_steps: int = setting(1600, "optimizer steps", low=1)
     max_train_epochs: int | None = setting(None, "passes over the pictures; overrides max_train_steps; 0 = off", off_at_zero=True)
     gradient_accumulation_steps: int = setting(1, "batches gathered before each step", low=1)
-    seed: int = setting(42, "equal seeds and settings give equal results", low=0, high=2**32 - 1, sd_default=None)
+    seed: int = setting(42, "equal seeds and settings give equal results", low=0, high=2**32 - 1, sd_default=None, pasted=Ours())
     mixed_precision: str | None = setting(
-        None, "number format of the frozen model; left out: the best the device has", choices=("no", "fp16", "bf16"), sd_default="no"
+        None,
+        "number format of the frozen model; left out: the best the device has",
+        choices=("no", "fp16", "bf16"),
+        sd_default="no",
+        pasted=Ours("the best the device has"),
     )
     gradient_checkpointing: bool = setting(False, "compute activations again in the backward pass: much less memory, about 30 % slower")
     xformers: bool = setting(False, "attention by the xformers package; wins over sdpa")
-    sdpa: bool = setting(True, "attention by PyTorch's fused kernels", sd_default=False)
+    sdpa: bool = setting(True, "attention by PyTorch's fused kernels", sd_default=False, pasted=Ours())
     device: str | None = setting(None, "where to train: cpu, cuda or cuda:<number>; left out: the GPU, if any", kind="device", ours=True)
 
 
@@ -105,7 +116,7 @@ class ObjectiveConfig:
 class SaveConfig:
     """The file that comes out, and how often."""
 
-    output_dir: str = setting("output", "folder of everything a run writes", kind="path", sd_default=None)
+    output_dir: str = setting("output", "folder of everything a run writes", kind="path", sd_default=None, pasted=Ours())
     output_name: str | None = setting(None, "name of the LoRA file; left out: from the picture folder")
     save_precision: str | None = setting(
         "fp16", "number format in the file; empty: as trained (fp32)", choices=("float", "fp16", "bf16"), sd_default=None
@@ -142,8 +153,8 @@ class SampleConfig:
 class LogConfig:
     """What is written about the course of a run."""
 
-    logging_dir: str | None = setting("logs", "folder of TensorBoard logs; empty: none", kind="path", sd_default=None)
-    log_with: str | None = setting("tensorboard", "log format", choices=("tensorboard",), sd_default=None)
+    logging_dir: str | None = setting("logs", "folder of TensorBoard logs; empty: none", kind="path", sd_default=None, pasted=Ours())
+    log_with: str | None = setting("tensorboard", "log format", choices=("tensorboard",), sd_default=None, pasted=Ours())
     log_prefix: str | None = setting(None, "put before the name of the log folder")
     log_every_n_steps: int = setting(10, "steps between two readings of loss and norms", low=1, ours=True)
     console_log_simple: bool = setting(False, "plain lines instead of the live view")

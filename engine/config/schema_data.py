@@ -6,7 +6,7 @@ import dataclasses
 from dataclasses import dataclass
 from typing import Any
 
-from engine.config.field import setting
+from engine.config.field import Ours, setting
 
 INTERPOLATIONS = ("lanczos", "nearest", "bilinear", "linear", "bicubic", "cubic", "area", "box")
 
@@ -36,7 +36,13 @@ class BucketSettings:
 class CaptionSettings:
     """Captions and mirroring: keys that mean the same in a run file and in a dataset file."""
 
-    caption_extension: str = setting(".txt", "ending of caption files", kind="extension", sd_default=".caption")
+    caption_extension: str = setting(
+        ".txt",
+        "ending of caption files; of several, `.caption,.txt`, the first that a picture has",
+        kind="extension",
+        sd_default=".caption",
+        pasted=".caption,.txt",
+    )
     shuffle_caption: bool = setting(False, "shuffle the tags of a caption each time it is used")
     keep_tokens: int = setting(0, "leading tags that are neither shuffled nor dropped", low=0)
     keep_tokens_separator: str = setting("", "text in a caption that ends its fixed part, such as `|||`")
@@ -100,13 +106,15 @@ class DataConfig(CaptionSettings, BucketSettings):
     prior_loss_weight: float = setting(1.0, "weight of regularisation pictures in the loss", low=0)
     alpha_background: str = setting("#ffffff", "colour laid under transparent pixels, `#rrggbb`", kind="colour", ours=True)
 
-    cache_latents: bool = setting(True, "encode every picture once, before training", sd_default=False)
-    cache_latents_to_disk: bool = setting(True, "keep encoded pictures in cache_dir for the next run", sd_default=False)
+    cache_latents: bool = setting(True, "encode every picture once, before training", sd_default=False, pasted=Ours())
+    cache_latents_to_disk: bool = setting(True, "keep encoded pictures in cache_dir for the next run", sd_default=False, pasted=Ours())
     vae_batch_size: int = setting(1, "pictures encoded at once", low=1)
     cache_text_encoder_outputs: bool | None = setting(
-        None, "encode every caption once; left out: whenever the text encoders are not trained", sd_default=False
+        None, "encode every caption once; left out: whenever the text encoders are not trained", sd_default=False, pasted=Ours()
     )
-    cache_text_encoder_outputs_to_disk: bool = setting(True, "keep encoded captions in cache_dir for the next run", sd_default=False)
+    cache_text_encoder_outputs_to_disk: bool = setting(
+        True, "keep encoded captions in cache_dir for the next run", sd_default=False, pasted=Ours()
+    )
     text_encoder_batch_size: int | None = setting(None, "captions encoded at once; left out: chosen for the model", low=1)
     cache_dir: str = setting("cache", "folder of encoded pictures and captions, shared by all runs", kind="path", ours=True)
     text_cache_limit_mb: int = setting(

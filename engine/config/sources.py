@@ -49,13 +49,15 @@ class ConfigFile:
 class Flags:
     """The options of a command line or the variables of a front script, what is wrong with their form, and what should be said of them.
 
-    `unread`: there are words that belong to no option, which may have meant any setting.
+    `unread`: there are words that belong to no option, which may have meant any setting. `pasted`: the entries are what a pasted line of
+    sd-scripts gets that leaves their keys out.
     """
 
     entries: tuple[Entry, ...] = ()
     problems: tuple[Problem, ...] = ()
     notices: tuple[str, ...] = ()
     unread: bool = False
+    pasted: bool = False
 
 
 Source = ConfigFile | Flags

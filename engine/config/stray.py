@@ -14,6 +14,8 @@ from engine.errors import did_you_mean, nearest
 
 _TWINS = {"batch_size": "train_batch_size", "num_repeats": "dataset_repeats"}  # keys of a dataset file -> what they are called elsewhere
 
+_SHOWN = 12  # options that begin alike, in a message
+
 
 @dataclass(frozen=True)
 class Before:
@@ -43,6 +45,10 @@ def elsewhere(name: str) -> str:
 def unknown(name: str, known: Known) -> str:
     """The sentence about an option that there is not."""
     told = elsewhere(name) if known.settings else ""
+    begun = [f"--{option}" for option in known.begun(name)]
+    if begun and not told:
+        shown = [*begun[:_SHOWN], *([f"and {len(begun) - _SHOWN} more"] if len(begun) > _SHOWN else [])]
+        return f"several options begin so: {', '.join(shown)}; write more of the one that is meant"
     guess = did_you_mean(name, known.names()).replace("`", "`--", 1)
     return told or f"unknown option. {guess or ('`python -m engine config` lists all' if known.settings else there_are(known))}"
 

@@ -245,9 +245,14 @@ def device(raw: object) -> str:
 
 
 def extension(raw: object) -> str:
-    """A file ending with its dot."""
-    word = text(raw)
-    return word if word.startswith(".") else f".{word}"
+    """A file ending with its dot, or several in their order.
+
+    >>> extension("txt"), extension(".caption, txt")
+    ('.txt', '.caption,.txt')
+    """
+    given = raw if isinstance(raw, list | tuple) and len(raw) > 1 else [text(raw)]
+    endings = [ending.strip() for part in given for ending in text(part).split(",")]
+    return ",".join(ending if ending.startswith(".") else f".{ending}" for ending in endings)
 
 
 def path(raw: object) -> str:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -27,10 +27,18 @@ _SEVERAL = (Takes.TEXTS, Takes.PATHS, Takes.NAMES)
 
 @dataclass(frozen=True)
 class Line:
-    """A command line taken apart: options in their order, and what is wrong with its form."""
+    """A command line taken apart: options in their order, and what is wrong with its form.
+
+    `short` holds what was written where that is only the beginning of an option's name.
+    """
 
     options: tuple[tuple[str, tuple[str, ...]], ...]
     problems: tuple[Problem, ...]
+    short: Mapping[str, str]
+
+    def written(self, name: str) -> str:
+        """An option as it was written, with its full name: `--max_train_epoch (--max_train_epochs)`."""
+        return f"--{self.short[name]} (--{name})" if name in self.short else f"--{name}"
 
 
 def parse(given: Sequence[str], known: Known) -> Line:
@@ -39,7 +47,7 @@ def parse(given: Sequence[str], known: Known) -> Line:
     while reader.rest:
         reader.read()
     reader.claim()
-    return Line(tuple(reader.options), tuple(reader.problems))
+    return Line(tuple(reader.options), tuple(reader.problems), reader.short)
 
 
 def _accepts(takes: Takes, word: str, earlier: int, *, equals: bool, known: Known) -> bool:
@@ -68,6 +76,7 @@ class _Reader:
     options: list[tuple[str, tuple[str, ...]]] = field(default_factory=list)
     bare: list[str] = field(default_factory=list)  # paths that stand alone
     problems: list[Problem] = field(default_factory=list)
+    short: dict[str, str] = field(default_factory=dict)
     before: stray.Before | None = None  # the option that the next word stands behind
 
     def read(self) -> None:
@@ -75,7 +84,10 @@ class _Reader:
         word = self.rest.pop(0)
         option, miswritten = _OPTION.fullmatch(word), _MISWRITTEN.fullmatch(word)
         if option:
-            name, equals, value = option[1].replace("-", "_"), bool(option[2]), option[3]
+            written, equals, value = option[1].replace("-", "_"), bool(option[2]), option[3]
+            name = self.known.meant(written)
+            if name != written:
+                self.short[name] = written
             takes = self.known.takes(name) or Takes.UNKNOWN
             values = self._values(takes, [value] if equals else [], equals)
             self.options.append((name, values))

@@ -167,9 +167,11 @@ def _listings(dataset: Dataset, notes: list[str]) -> list[tuple[Subset, Listing]
 
 def _captions(subset: Subset, listing: Listing, gathered: _Gathered) -> dict[Path, _Caption]:
     """Every picture's caption, and notes on where they came from."""
-    extension = _extension(subset.options.caption_extension)
+    extensions = _extensions(subset.options.caption_extension)
     files = {(os.path.splitext(name)[0], os.path.splitext(name)[1].lower()): name for name in sorted(listing.files)}
-    own = {name[: -len(extension)]: name for name in sorted(listing.files) if name.lower().endswith(extension)}
+    own: dict[str, str] = {}
+    for extension in reversed(extensions):  # the first one wins
+        own.update({name[: -len(extension)]: name for name in sorted(listing.files) if name.lower().endswith(extension)})
     fallback = _Caption(subset.class_tokens, "folder" if subset.class_tokens else "none")
 
     def read(picture: Path) -> _Caption:
@@ -179,7 +181,7 @@ def _captions(subset: Subset, listing: Listing, gathered: _Gathered) -> dict[Pat
     with ThreadPoolExecutor(8) as pool:
         captions = dict(zip(listing.pictures, pool.map(read, listing.pictures), strict=True))
     _note_captions(subset, captions, gathered.notes)
-    _note_other_extension(subset, listing, extension, files, captions, gathered.notes)
+    _note_other_extension(subset, listing, extensions, files, captions, gathered.notes)
     stems = Counter(picture.stem for picture in listing.pictures)
     twins = [picture.name for picture in listing.pictures if stems[picture.stem] > 1]
     if twins:
@@ -207,7 +209,7 @@ def _note_captions(subset: Subset, captions: dict[Path, _Caption], notes: list[s
         instead = f"the folder's text `{subset.class_tokens}`" if subset.class_tokens else "an empty caption"
         notes.append(f"{subset.directory}: {len(without)} of {len(captions)} pictures have no caption and get {instead}: {_names(without)}")
     elif without and not subset.class_tokens:
-        extension = _extension(subset.options.caption_extension)
+        extension = " or ".join(_extensions(subset.options.caption_extension))
         notes.append(f"{subset.directory}: no picture has a {extension} file, and the folder's name gives no text: captions are empty")
     encodings_seen: dict[str, list[str]] = defaultdict(list)
     for picture, caption in captions.items():
@@ -225,15 +227,21 @@ def _note_captions(subset: Subset, captions: dict[Path, _Caption], notes: list[s
 
 
 def _note_other_extension(
-    subset: Subset, listing: Listing, extension: str, files: dict[tuple[str, str], str], captions: dict[Path, _Caption], notes: list[str]
+    subset: Subset,
+    listing: Listing,
+    extensions: tuple[str, ...],
+    files: dict[tuple[str, str], str],
+    captions: dict[Path, _Caption],
+    notes: list[str],
 ) -> None:
     """A note where pictures have `.caption` files beside or instead of `.txt` ones, or the other way round."""
+    extension = extensions[0]
     other = {".txt": ".caption", ".caption": ".txt"}.get(extension)
     if other is None:
         return
     having = [picture for picture in listing.pictures if (picture.stem, other) in files]
-    both = sum(captions[picture].source == "file" for picture in having)
-    only = len(having) - both
+    both = sum((picture.stem, extension) in files for picture in having)
+    only = sum(captions[picture].source != "file" for picture in having)
     if both:
         notes.append(f"{subset.directory}: {both} pictures have both a {extension} and a {other} file; {extension} is used")
     if only:
@@ -255,9 +263,9 @@ def _note_traits(items: Sequence[Item], notes: list[str]) -> None:
             notes.append(f"{len(names)} pictures {text}: {_names(names)}")
 
 
-def _extension(extension: str) -> str:
-    """The caption extension in lower case, with its dot."""
-    return (extension if extension.startswith(".") else f".{extension}").lower()
+def _extensions(given: str) -> tuple[str, ...]:
+    """The endings of caption files in lower case, with their dots."""
+    return tuple(ending if ending.startswith(".") else f".{ending}" for ending in given.lower().split(","))
 
 
 def _names(names: Sequence[str]) -> str:
