@@ -180,6 +180,18 @@ $conv_dim = 4
 # 卷積層 alpha / 卷积层 alpha
 $conv_alpha = 1
 
+# LyCORIS, with its own choice of layers: the 3x3 convolutions and the U-Net's ends too.
+# 改用 LyCORIS，連卷積層與 U-Net 首尾也訓練 / 改用 LyCORIS，连卷积层与 U-Net 首尾也训练
+$enable_lycoris_train = $false
+
+# Its method: lora, loha.
+# LyCORIS 演算法：lora、loha / LyCORIS 算法：lora、loha
+$algo = "lora"
+
+# Its share of inner activations dropped in training, 0 to 1; 0 for none. LoHa has none.
+# LyCORIS 訓練時隨機丟棄的比例，LoHa 沒有 / LyCORIS 训练时随机丢弃的比例，LoHa 没有
+$dropout = 0
+
 # Share of inner activations dropped in training, 0 to 1; "" for none.
 # 訓練時隨機丟棄的比例 / 训练时随机丢弃的比例
 $network_dropout = ""
@@ -381,18 +393,6 @@ $resume = ""
 # Several cards at once.
 # 多顯卡訓練 / 多显卡训练
 $multi_gpu = $false
-
-# LyCORIS methods.
-# LyCORIS 方法 / LyCORIS 方法
-$enable_lycoris_train = $false
-
-# Which of them: lora, loha.
-# LyCORIS 演算法 / LyCORIS 算法
-$algo = "lora"
-
-# Dropout of LyCORIS.
-# LyCORIS dropout / LyCORIS dropout
-$dropout = 0
 
 # Learning rates by block.
 # 分層學習率 / 分层学习率

@@ -151,6 +151,18 @@ def test_convolutions_have_a_switch() -> None:
     assert said == "train.ps1:4  $network_args: `conv_dim` stands here and in a variable of its own; keep one"
 
 
+def test_lycoris_has_a_switch_and_gets_its_variables() -> None:
+    values = {"enable_lycoris_train": False, "algo": "loha", "dropout": 0, "conv_dim": 4, "conv_alpha": 1}
+    assert given(values).config.network.network_args == {}
+    told = {"conv_dim": 4, "conv_alpha": 1.0, "algo": "loha", "dropout": 0.0}
+    on = given(values | {"enable_lycoris_train": True}).config.network
+    assert (on.network_module, on.network_args) == ("lycoris.kohya", told)
+    named = given(values | {"network_module": "lycoris.kohya"}).config.network  # as lora-scripts has it
+    assert (named.network_module, named.network_args) == ("lycoris.kohya", told)
+    both = given(values | {"enable_lycoris_train": True, "enable_locon_train": True}).config.network
+    assert both.network_args == told
+
+
 def test_sample_pictures_have_a_switch_and_need_their_prompts() -> None:
     samples = {"output_sample": True, "prompt_file": "p.txt", "sampler": "ddim", "sample_every_n_epochs": 2}
     missing = given(samples)

@@ -266,7 +266,7 @@ def _ancestors() -> dict[str, list[dict[str, Any]]]:
 
 # Where ours differs, and why: the log folder is named after the run anyway; PyTorch's attention computes what xformers does.
 DIFFERS = {"log_prefix", "xformers", "log_with"}
-REFUSED = {"resume", "block_weight_dim", "multi_gpu", "use_wandb", "enable_lycoris_train", "debug_dataset", "network_module"}
+REFUSED = {"resume", "block_weight_dim", "multi_gpu", "use_wandb", "block_weight_lr", "debug_dataset"}
 
 
 def _theirs(row: dict[str, Any], leave_out: set[str]) -> Loaded:

@@ -20,10 +20,10 @@ from engine.config.known import Known
 from engine.config.problems import Findings, Origin
 from engine.config.script_text import Assignment, ScriptText
 from engine.config.sources import ConfigFile, Entry, Flags, Source
-from engine.config.variables import ALWAYS, BY_NAME, INSTEAD, TRAINING, Variable
+from engine.config.variables import ALWAYS, BY_NAME, INSTEAD, LYCORIS, TRAINING, Variable
 from engine.errors import UserError, did_you_mean
 
-_TOGETHER = ("random_seed", "enable_locon_train", "conv_dim", "conv_alpha")  # looked at when all others are read
+_TOGETHER = ("random_seed", "enable_locon_train", "conv_dim", "conv_alpha", "algo", "dropout")  # looked at when all others are read
 _POWERSHELLS_OWN = re.compile(r"\w+preference|outputencoding|psdefaultparametervalues|ofs")
 
 
@@ -210,8 +210,11 @@ class _Reader:
                 self._take(name, BY_NAME.get(name.lower()) or Variable(name.lower(), key=name.lower()), raw)
         if self._on("random_seed"):
             self._draw_seed()
-        if self._on("enable_locon_train"):
-            self._convolutions()
+        module = self.entries.get("network_module")
+        if module is not None and values.show(module.raw).lower() == LYCORIS:
+            self._network_args(module.origin, "conv_dim", "conv_alpha", "algo", "dropout")
+        elif self._on("enable_locon_train"):
+            self._network_args(self.script.origin("enable_locon_train"), "conv_dim", "conv_alpha")
         if str(self._all.get("model_type")).lower() == "sdxl":
             self.entries.pop("clip_skip", None)  # as in lora-scripts: SDXL's layers are fixed
         if self.script.command in TRAINING:
@@ -276,19 +279,22 @@ class _Reader:
         self.entries["seed"] = Entry("seed", drawn, self.script.origin("random_seed"))
         self.findings.notice(self.script.origin("random_seed"), "seed", f"the seed of this run is {drawn}")
 
-    def _convolutions(self) -> None:
-        """`conv_dim` and `conv_alpha` as options of the method."""
+    def _network_args(self, chosen: Origin, *names: str) -> None:
+        """These variables as options of the method, which `chosen` chose."""
         given = self.entries.get("network_args")
         try:
             merged = values.pairs(given.raw if given else "")
         except values.BadValue:
             return  # told where the settings are read
-        origin = given.origin if given else self.script.origin("enable_locon_train")
-        for name in ("conv_dim", "conv_alpha"):
+        origin = given.origin if given else chosen
+        for name in names:
+            value = self._all.get(name)
+            if value is None or value == "" or value is False:
+                continue
             if name in merged:
                 self.findings.problem(origin, "network_args", f"`{name}` stands here and in a variable of its own; keep one")
-            elif self._all.get(name) not in (None, "", False):
-                merged[name] = self._all[name]
+            else:
+                merged[name] = value
         self.entries["network_args"] = Entry("network_args", merged, origin)
 
     def _sample_pictures(self) -> None:

@@ -47,7 +47,7 @@ def _belongs(switch: str, state: str, names: str) -> tuple[Variable, ...]:
 _SAMPLES = "output_sample"  # the switch of the sample pictures
 _CONV = "enable_locon_train"  # the switch of the 3x3 convolutions
 _OFF = (("0", ""), ("false", ""))
-_LYCORIS = "LyCORIS is not there yet; `$enable_locon_train = $true` trains the convolutions too, by LoRA (LoCon)"
+LYCORIS = "lycoris.kohya"  # what `enable_lycoris_train` sets; with it the method gets `algo`, `dropout` and the convolutions' variables
 
 VARIABLES: tuple[Variable, ...] = (
     *_renamed("pretrained_model=pretrained_model_name_or_path batch_size=train_batch_size max_train_epoches=max_train_epochs"),
@@ -69,8 +69,9 @@ VARIABLES: tuple[Variable, ...] = (
     Variable(_CONV, key="network_args"),
     Variable("conv_dim", key="network_args", switch=_CONV),
     Variable("conv_alpha", key="network_args", switch=_CONV),
-    Variable("enable_lycoris_train", NOT_YET, says=_LYCORIS),
-    *_belongs("enable_lycoris_train", NOT_YET, "algo dropout"),
+    Variable("enable_lycoris_train", key="network_module", words=(("true", LYCORIS), ("1", LYCORIS), *_OFF)),
+    Variable("algo", key="network_args", switch="enable_lycoris_train"),
+    Variable("dropout", key="network_args", switch="enable_lycoris_train"),
     Variable("block_weight_lr", NOT_YET, says="all blocks learn at the same rate"),
     *_belongs("block_weight_lr", NOT_YET, "down_lr_weight mid_lr_weight up_lr_weight"),
     Variable("block_weight_dim", NOT_YET, says="all blocks have network_dim"),
