@@ -156,9 +156,9 @@ def test_lycoris_has_a_switch_and_gets_its_variables() -> None:
     assert given(values).config.network.network_args == {}
     told = {"conv_dim": 4, "conv_alpha": 1.0, "algo": "loha", "dropout": 0.0}
     on = given(values | {"enable_lycoris_train": True}).config.network
-    assert (on.network_module, on.network_args) == ("lycoris.kohya", told)
+    assert (on.network_module, on.network_args) == ("lycoris", told)
     named = given(values | {"network_module": "lycoris.kohya"}).config.network  # as lora-scripts has it
-    assert (named.network_module, named.network_args) == ("lycoris.kohya", told)
+    assert (named.network_module, named.network_args) == ("lycoris", told)
     both = given(values | {"enable_lycoris_train": True, "enable_locon_train": True}).config.network
     assert both.network_args == told
 

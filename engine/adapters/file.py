@@ -1,7 +1,7 @@
 """Adapter files: reading their modules, and writing one.
 
-A module is told apart by its own tensors, so that a file may mix kinds. A file is written sound or not at all. Every image program reads them so: `<module>.<end>` tensors, where the ends tell the kind of change (`engine.adapterfiles`), and beside
-them `<module>.alpha`, a scalar.
+A module is told apart by its own tensors, so that a file may mix kinds. A file is written sound or not at all. Every image program reads
+them so: `<module>.<end>` tensors, where the ends tell the kind of change (`engine.adapterfiles`), and beside them `<module>.alpha`.
 """
 
 from __future__ import annotations
