@@ -42,24 +42,25 @@ _WEBUIS = ("WebUI, Forge", "ComfyUI")
 LORA = Kind("LoRA", ("lora_down.weight", "lora_up.weight"), "lora_down.weight", (*_WEBUIS, "diffusers"))
 LOHA = Kind("LoHa", ("hada_w1_a", "hada_w1_b", "hada_w2_a", "hada_w2_b"), "hada_w1_b", _WEBUIS)
 KINDS: tuple[Kind, ...] = (  # in order: the first that knows one of a module's tensors; additions to another kind come before it
-    Kind("DoRA", ("dora_scale",)),
-    Kind("LoRA with Tucker factors", ("lora_mid.weight",)),
-    Kind("LoHa with Tucker factors", ("hada_t1", "hada_t2")),
+    Kind("DoRA", ("dora_scale",), "", _WEBUIS),
+    Kind("LoRA with Tucker factors", ("lora_mid.weight",), "", _WEBUIS),
+    Kind("LoHa with Tucker factors", ("hada_t1", "hada_t2"), "", _WEBUIS),
     LORA,
     LOHA,
-    Kind("LoKr", ("lokr_w1", "lokr_w2", "lokr_w1_a", "lokr_w1_b", "lokr_w2_a", "lokr_w2_b", "lokr_t2")),
+    Kind("LoKr", ("lokr_w1", "lokr_w2", "lokr_w1_a", "lokr_w1_b", "lokr_w2_a", "lokr_w2_b", "lokr_t2"), "", _WEBUIS),
     Kind("OFT", ("oft_blocks", "oft_diag")),
     Kind("IA3", ("on_input",)),
     Kind("GLoRA", ("a1.weight", "a2.weight", "b1.weight", "b2.weight")),
-    Kind("full weight differences", ("diff", "diff_b")),
-    Kind("differences of norms", ("w_norm", "b_norm")),
+    Kind("full weight differences", ("diff", "diff_b"), "", _WEBUIS),
+    Kind("differences of norms", ("w_norm", "b_norm"), "", _WEBUIS),
     Kind(
-        "LoRA in PEFT's naming (WebUIs do not load it)",
+        "LoRA in PEFT's naming",
         (
             *("lora_A.weight", "lora_B.weight", "lora_magnitude_vector", "lora.down.weight", "lora.up.weight", "_lora.down.weight"),
             *("_lora.up.weight", "lora_linear_layer.down.weight", "lora_linear_layer.up.weight"),
         ),
         "lora_A.weight",
+        ("diffusers",),
     ),
 )
 USES: dict[str, str] = {  # program -> how it uses a file, with the file's `name` and `path`

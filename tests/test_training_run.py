@@ -175,13 +175,18 @@ def test_pictures_do_not_change_the_training(tmp_path: Path, micro_sd: Path, dat
     assert hash_of(plain.file) == hash_of(with_pictures.file)
 
 
-def test_training_goes_on_from_a_file(tmp_path: Path, micro_sd: Path, data: Path) -> None:
-    first = run(tmp_path, *flags(micro_sd, data, "--save_precision", "float"))
-    more = ("--network_weights", str(first.file), "--learning_rate", "1e-12", "--max_train_steps", "1", "--max_train_epochs", "0")
-    second = run(tmp_path, *flags(micro_sd, data, "--save_precision", "float", *more))
+@pytest.mark.parametrize(("module", "args"), [("networks.lora", ()), ("networks.loha", ()), ("lycoris.kohya", ("algo=loha", "conv_dim=2"))])
+def test_training_continues_from_a_file(tmp_path: Path, micro_sd: Path, data: Path, module: str, args: tuple[str, ...]) -> None:
+    short = ("--max_train_epochs", "0", "--save_precision", "float", "--network_module", module, *(("--network_args", *args) if args else ()))
+    first = run(tmp_path, *flags(micro_sd, data, *short, "--max_train_steps", "2"))
+    more = ("--network_weights", str(first.file), "--learning_rate", "1e-12", "--max_train_steps", "1")
+    second = run(tmp_path, *flags(micro_sd, data, *short, *more))
     one, other = tensorfile.read(first.file), tensorfile.read(second.file)
     for name in one:
         torch.testing.assert_close(one[name], other[name], rtol=0, atol=1e-9)
+    metadata = files.read_header(second.file).metadata
+    assert [metadata[f"ss_network_{name}"] for name in ("module", "dim", "alpha")] == [module, "4", "2.0"]
+    assert json.loads(metadata["ss_network_args"]).get("algo") == (args[0].partition("=")[2] if args else None)
 
 
 def test_nothing_to_train_is_refused(tmp_path: Path, micro_sd: Path, data: Path) -> None:

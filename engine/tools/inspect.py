@@ -98,6 +98,10 @@ def _adapter(source: Source) -> Iterator[str]:
     titles = Counter(kind.title for kind in kinds.values() if kind)
     yield _line("file", str(source.path))
     yield _line("is", f"an adapter: {' and '.join(title for title, _ in titles.most_common()) or 'unknown'}, for {_adapter_family(source)}")
+    found = {kind for kind in kinds.values() if kind}
+    readers = [program for program in adapterfiles.USES if all(program in kind.readers for kind in found)]
+    if readers:
+        yield _line("read by", "; ".join(readers))
     values = _alphas(source)
     told: dict[str, dict[str, Counter[str]]] = defaultdict(lambda: {"modules": Counter(), "ranks": Counter(), "alphas": Counter()})
     for module, entries in modules.items():
