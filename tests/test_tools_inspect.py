@@ -91,7 +91,7 @@ def test_other_adapters(names: list[str], words: str, tmp_path: Path) -> None:
     ],
 )
 def test_the_programs_that_read_an_adapter(names: list[str], readers: str | None, tmp_path: Path) -> None:
-    assert lines(write(tmp_path / "a.safetensors", dict.fromkeys(names, (4, 4)))).get("read by") == readers
+    assert lines(write(tmp_path / "a.safetensors", dict.fromkeys(names, (4, 4)))).get("readers") == readers
 
 
 def test_broken_metadata_of_other_tools_is_no_error(tmp_path: Path) -> None:

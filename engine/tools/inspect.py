@@ -101,7 +101,7 @@ def _adapter(source: Source) -> Iterator[str]:
     found = {kind for kind in kinds.values() if kind}
     readers = [program for program in adapterfiles.USES if all(program in kind.readers for kind in found)]
     if readers:
-        yield _line("read by", "; ".join(readers))
+        yield _line("readers", "; ".join(readers))
     values = _alphas(source)
     told: dict[str, dict[str, Counter[str]]] = defaultdict(lambda: {"modules": Counter(), "ranks": Counter(), "alphas": Counter()})
     for module, entries in modules.items():
