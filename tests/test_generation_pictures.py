@@ -29,7 +29,7 @@ CPU = torch.device("cpu")
 class Tiny:
     """A family of one small network; `calls` records what it was asked."""
 
-    name, resolution, max_bucket = "tiny", 64, 128
+    name = "tiny"
     latent = LatentSpec(4, 8, (0.5,), (0.1,))
     parts, text_parts = ("unet", "vae", "text_encoder"), ("text_encoder",)
 

@@ -61,7 +61,7 @@ def test_numbers(root_folder: Path) -> None:
     assert report.steps_per_epoch == -(-batches // 2) and report.steps == 3 * report.steps_per_epoch and report.epochs == 3
     assert abs(sum(folder.share for folder in report.folders) - 1) < 1e-9
     assert (dog.trigger, cat.trigger, reg.trigger) == (("sks dog",), ("cat",), ())
-    assert dog.sources == {"file": 4} and cat.sources == {"folder": 1} and dog.varying == 4
+    assert (dog.captions, cat.captions, dog.varying) == (".txt files", "the folder's name, `cat`", 4)
 
 
 def test_length_from_steps(root_folder: Path) -> None:

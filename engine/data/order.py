@@ -146,6 +146,10 @@ class Order:
             epoch += 1
         return epoch
 
+    def length(self, steps: int, epochs: int | None) -> tuple[int, int]:
+        """Optimizer steps and epochs of a run of which one of the two is wished; epochs win, as in sd-scripts."""
+        return (self.steps(epochs), epochs) if epochs else (steps, self.epochs(steps))
+
     def sample_at(self, step: int) -> int:
         """Index of the first sample of this optimizer step (from 0): where to start to resume after `step` finished steps."""
         epoch, sample = 1, 0

@@ -132,6 +132,22 @@ def trigger_words(found: Scan) -> dict[int, tuple[str, ...]]:
     return words
 
 
+def captions_from(subset: Subset, items: Sequence[Item]) -> str:
+    """Where the captions of a folder's items come from, in words; with numbers where they come from several places.
+
+    >>> captions_from(Subset(Path("1_cat")), ())
+    'nowhere: there are no pictures'
+    """
+    counts = Counter(item.caption_source for item in items)
+    names: dict[CaptionSource, str] = {
+        "file": f"{subset.options.caption_extension} files",
+        "folder": f"the folder's name, `{subset.class_tokens}`",
+        "none": "nowhere: they are empty",
+    }
+    told = [names[source] if len(counts) == 1 else f"{names[source]} ({counts[source]})" for source in sorted(counts)]
+    return " and ".join(told) or "nowhere: there are no pictures"
+
+
 def _opening(caption: str, separator: str) -> str:
     """The first tag of a caption."""
     line = next((line for line in caption.split("\n") if line.strip()), "")

@@ -126,7 +126,7 @@ def sample(request: Request, say: Say, progress: PictureProgress | None = None) 
     """
     base = request.base
     family = base.family
-    side = base.checkpoint.resolution or family.resolution
+    side = base.resolution
     planned = plan(request.prompts, size=request.size or (side, side), sampler=request.sampler, karras=request.karras, seed=request.seed)
     shots = tuple(dict.fromkeys(planned))
     paths, again = compare.distinct(request.loras)

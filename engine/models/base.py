@@ -34,6 +34,11 @@ class Base:
         """The file or folder."""
         return self.checkpoint.path
 
+    @property
+    def resolution(self) -> int:
+        """The side in pixels of the square it was made for: as its file says, else its family's."""
+        return models.row_of(self.checkpoint).default_resolution
+
     def load(self, part: str, dtype: torch.dtype | None, device: torch.device | str) -> nn.Module:
         """One network, frozen and in eval mode. dtype None keeps the file's."""
         if part == "vae" and self.vae is not None:

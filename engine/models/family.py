@@ -122,8 +122,6 @@ class Family(Protocol):
     latent: LatentSpec
     parts: tuple[str, ...]  # every network of a checkpoint: "unet", "vae", "text_encoder" [, "text_encoder_2"]
     text_parts: tuple[str, ...]  # those that encode text, in the order of `tokenize`'s first dimension
-    resolution: int  # pixels, the side of the square it was trained at
-    max_bucket: int  # pixels, the longest side of a bucket
     uses_size: bool  # whether `predict` needs `size`
     uses_clip_skip: bool  # whether `encode_text` heeds `clip_skip`
     architecture: str  # modelspec.architecture of a checkpoint; an adapter's adds "/lora"

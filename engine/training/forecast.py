@@ -6,7 +6,6 @@ What each folder teaches is said first; time and size follow when everything is 
 from __future__ import annotations
 
 import time
-from collections import Counter
 from collections.abc import Sequence
 
 import torch
@@ -14,7 +13,7 @@ import torch
 from engine.adapters.base import Method
 from engine.data import scan
 from engine.data.batches import Batch
-from engine.data.folder import CaptionSource, Item, Scan, Subset
+from engine.data.folder import Item, Scan, Subset
 from engine.errors import plural
 from engine.training.plan import Plan
 from engine.training.step import Step
@@ -30,25 +29,13 @@ def folder_lines(found: Scan) -> list[str]:
         items = [item for item in found.items if item.subset == number]
         kind = "regularisation, " if subset.is_reg else ""
         size = f"{plural(len(items), 'picture')} x {plural(subset.repeats, 'repeat')}"
-        parts = [f"{subset.directory.name}: {kind}{size}", _captions(subset, items)]
+        parts = [f"{subset.directory.name}: {kind}{size}", f"captions from {scan.captions_from(subset, items)}"]
         if not subset.is_reg:
             words = triggers.get(number, ())
             parts.append(_learned(items, words))
             parts.extend(_unused_name(subset, items, words))
         lines.append("; ".join(parts))
     return lines
-
-
-def _captions(subset: Subset, items: Sequence[Item]) -> str:
-    """Where the captions come from."""
-    counts = Counter(item.caption_source for item in items)
-    names: dict[CaptionSource, str] = {
-        "file": f"{subset.options.caption_extension} files",
-        "folder": f"the folder's name, `{subset.class_tokens}`",
-        "none": "nowhere: they are empty",
-    }
-    sources = [names[source] if len(counts) == 1 else f"{names[source]} ({counts[source]})" for source in sorted(counts)]
-    return f"captions from {' and '.join(sources)}"
 
 
 def _learned(items: Sequence[Item], words: Sequence[str]) -> str:
