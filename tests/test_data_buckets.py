@@ -145,10 +145,3 @@ def test_sdxl_size_follows_sd_scripts_by_default() -> None:
     placement = place((800, 1200), BucketOptions((1024, 1024), maximum=2048))
     assert sdxl_size(placement, (800, 1200)) == (1200, 800, 0, 10, 1216, 832)
     assert sdxl_size(placement, (800, 1200), flip=True) == (1200, 800, 0, 11, 1216, 832)
-    assert sdxl_size(placement, (800, 1200), true_crop=True) == (1200, 800, 16, 0, 1216, 832)
-
-
-def test_sdxl_true_crop_is_mirrored_with_the_picture() -> None:
-    placement = Placement((640, 384), (683, 384), (21, 0))
-    assert sdxl_size(placement, (1920, 1080), true_crop=True)[2:4] == (0, 21)
-    assert sdxl_size(placement, (1920, 1080), flip=True, true_crop=True)[2:4] == (0, 22)

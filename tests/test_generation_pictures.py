@@ -300,9 +300,8 @@ def test_a_row_of_pictures(tmp_path: Path, vae: Vae) -> None:
 
 def test_the_base_row_is_strength_0(tmp_path: Path, vae: Vae) -> None:
     maker, _, adapter = previewer(tmp_path / "a")
-    assert not maker.has_base
     based = maker.base()
-    assert set(adapter.log) == {(0.0, False)} and adapter.strength == 1.0 and maker.has_base
+    assert set(adapter.log) == {(0.0, False)} and adapter.strength == 1.0
     bare, _, _ = previewer(tmp_path / "b", adapter=False)
     plain = bare.at(Moment(1))
     import numpy as np
@@ -320,11 +319,10 @@ def test_a_resumed_run_keeps_its_rows(tmp_path: Path, vae: Vae) -> None:
     first.base()
     first.at(Moment(10))
     second, _, _ = previewer(tmp_path)
-    assert second.has_base
-    second.at(Moment(20, 3, by_epoch=True))
+    second.at(Moment(20, 3))
     record = page.load(tmp_path, "")
     assert [(row.base, row.step) for row in record.rows] == [(True, 0), (False, 10), (False, 20)]
-    assert record.rows[-1].cells[0] == "samples/my run_e000003_00_7.png"
+    assert record.rows[-1].cells[0] == "samples/my run_000020_00_7.png"
     assert all((tmp_path / file).is_file() for row in record.rows for file in row.cells.values())
 
 

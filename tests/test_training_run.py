@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import signal
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -12,6 +13,7 @@ import torch
 from runs import config, quiet
 
 from engine import files, tensorfile
+from engine.data.batches import Batch
 from engine.errors import UserError
 from engine.training import train as training
 from engine.training.session import Result
@@ -83,6 +85,16 @@ def test_the_settings_of_a_run_give_the_same_run(tmp_path: Path, micro_sd: Path,
     assert hash_of(again.file) == hash_of(first.file)
 
 
+def split(batch: Batch, size: int) -> list[Batch]:
+    """The samples in pieces of at most `size`: what was drawn for each stays as it is."""
+    pieces = []
+    for start in range(0, len(batch), size):
+        part = slice(start, start + size)
+        ids = None if batch.ids is None else batch.ids[:, part]  # its batch dimension is the second
+        pieces.append(replace(batch.map(lambda tensor, part=part: tensor[part]), ids=ids, samples=batch.samples[part]))
+    return pieces
+
+
 def test_how_a_step_is_cut_changes_nothing(tmp_path: Path, micro_sd: Path, pictures: Pictures) -> None:
     """Randomness belongs to the sample (rule 9): the gradient of 5 samples, whole and in pieces of 2, 2 and 1."""
     pictures(tmp_path / "data" / "1_dot", ((64, 64),) * 5)
@@ -92,7 +104,7 @@ def test_how_a_step_is_cut_changes_nothing(tmp_path: Path, micro_sd: Path, pictu
     params = [param for method in loaded.networks.methods for group in method.parameter_groups() for param in group.params]
 
     def gradient(size: int) -> torch.Tensor:
-        for piece in batch.split(size):
+        for piece in split(batch, size):
             (loaded.step(piece)[0] * (len(piece) / len(batch))).backward()
         found = torch.cat([param.grad.flatten() for param in params if param.grad is not None])
         for param in params:

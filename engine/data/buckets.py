@@ -97,23 +97,16 @@ def place(size: Size, options: BucketOptions) -> Placement:
     return Placement(bucket, resized, ((resized[0] - bucket[0]) // 2, (resized[1] - bucket[1]) // 2))
 
 
-def sdxl_size(placement: Placement, original: Size, *, flip: bool = False, true_crop: bool = False) -> tuple[int, int, int, int, int, int]:
+def sdxl_size(placement: Placement, original: Size, *, flip: bool = False) -> tuple[int, int, int, int, int, int]:
     """SDXL's six numbers for one sample: original height, width, crop top, left, target height, width.
 
-    The crop is sd-scripts' by default: the original fitted inside the bucket, half of what is left over, on the side that was not
-    cut. `true_crop` gives the offsets at which the resized picture was really cut.
+    The crop is sd-scripts', not the offset of the real cut: the original fitted inside the bucket, half of what is left over, on the side
+    that was not cut.
 
     >>> sdxl_size(Placement((1344, 768), (1365, 768), (10, 0)), (1920, 1080))
     (1080, 1920, 6, 0, 768, 1344)
-    >>> sdxl_size(Placement((1344, 768), (1365, 768), (10, 0)), (1920, 1080), flip=True, true_crop=True)
-    (1080, 1920, 0, 11, 768, 1344)
     """
     width, height = placement.bucket
-    if true_crop:
-        left, top = placement.crop
-        if flip:
-            left = placement.resized[0] - width - left
-        return original[1], original[0], top, left, height, width
     ratio = original[0] / original[1]
     wider = width / height > ratio
     fitted = (height * ratio, float(height)) if wider else (float(width), width / ratio)

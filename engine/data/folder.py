@@ -280,4 +280,3 @@ def _skipped(folder: Path) -> str:
 def _real_name(folder: Path) -> str:
     """The folder's name, also for `.` and paths that end in `..`."""
     return folder.resolve().name
-

@@ -2,7 +2,7 @@
 
 `Painter` makes pictures, `Previewer` a run's files of them. These have sd-scripts' names without its time of day, so that a picture made
 again takes the old one's place:
-`<name>_<000500 | e000003 | base>_<prompt, two digits>_<seed>.png`; "base" is the model without the adapter.
+`<name>_<000500 | base>_<prompt, two digits>_<seed>.png`; "base" is the model without the adapter.
 """
 
 from __future__ import annotations
@@ -58,12 +58,11 @@ class Moment:
     step: int
     epoch: int | None = None
     loss: float | None = None  # running mean
-    by_epoch: bool = False  # file names count epochs
 
     @property
     def tag(self) -> str:
         """The moment in a file name."""
-        return f"e{self.epoch:06d}" if self.by_epoch and self.epoch is not None else f"{self.step:06d}"
+        return f"{self.step:06d}"
 
 
 @dataclass(frozen=True)
@@ -153,13 +152,6 @@ class Previewer:
         self._painter = Painter(network, shots, condition, decode, methods=methods, encoders=encoders, progress=progress)
         self._shots, self._folder, self._name, self._origin = tuple(shots), folder, name, origin
         self._record = page.load(folder, name)
-
-    @property
-    def has_base(self) -> bool:
-        """Whether the page has a row for strength 0 with every prompt of this run."""
-        shown = [set(row.cells) for row in self._record.rows if row.base]
-        columns = self._record.columns
-        return bool(shown) and all(shot in columns and columns.index(shot) in shown[0] for shot in self._shots)
 
     def base(self) -> Made:
         """The row for strength 0: what the model makes without what is trained."""

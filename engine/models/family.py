@@ -122,7 +122,6 @@ class Family(Protocol):
     latent: LatentSpec
     parts: tuple[str, ...]  # every network of a checkpoint: "unet", "vae", "text_encoder" [, "text_encoder_2"]
     text_parts: tuple[str, ...]  # those that encode text, in the order of `tokenize`'s first dimension
-    uses_size: bool  # whether `predict` needs `size`
     uses_clip_skip: bool  # whether `encode_text` heeds `clip_skip`
     architecture: str  # modelspec.architecture of a checkpoint; an adapter's adds "/lora"
     implementation: str  # modelspec.implementation of an adapter

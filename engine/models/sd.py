@@ -24,7 +24,6 @@ class StableDiffusion:
     latent = LatentSpec(channels=4, stride=8, scale=(SD1.scale,))
     parts: tuple[str, ...] = ("unet", "vae", "text_encoder")
     text_parts: tuple[str, ...] = ("text_encoder",)
-    uses_size = False
     uses_clip_skip = True
     architecture = "stable-diffusion-v1"
     implementation = "diffusers"

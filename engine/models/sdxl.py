@@ -29,7 +29,6 @@ class StableDiffusionXL:
     latent = LatentSpec(channels=4, stride=8, scale=(SDXL.scale,))
     parts: tuple[str, ...] = ("unet", "vae", "text_encoder", "text_encoder_2")
     text_parts: tuple[str, ...] = ("text_encoder", "text_encoder_2")
-    uses_size = True
     uses_clip_skip = False
     architecture = "stable-diffusion-xl-v1-base"
     implementation = "https://github.com/Stability-AI/generative-models"

@@ -67,12 +67,10 @@ class ScheduleRow:
     name: str
     factor: Callable[[Progress], float]
     help: str
-    warmup: bool = True  # whether `lr_warmup_steps` may be set
-    options: type | None = None
 
 
 SCHEDULES: tuple[ScheduleRow, ...] = (
-    ScheduleRow("constant", constant, "the same rate from the first step to the last", warmup=False),
+    ScheduleRow("constant", constant, "the same rate from the first step to the last"),
     ScheduleRow("constant_with_warmup", constant, "constant after a linear warm-up"),
     ScheduleRow("linear", linear, "falls to 0 in a straight line"),
     ScheduleRow("cosine", cosine, "falls to 0 along half a cosine"),

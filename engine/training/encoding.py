@@ -109,9 +109,7 @@ class TextEncoder:
         return family.pack(family.encode_text(self.networks(), self.tokenize(captions).to(self._compute.device), self._clip_skip))
 
 
-def prepare_text(
-    config: Config, encoder: TextEncoder, compute: Compute, plan: Plan, trained: frozenset[str], reporter: Reporter
-) -> Text:
+def prepare_text(config: Config, encoder: TextEncoder, compute: Compute, plan: Plan, trained: frozenset[str], reporter: Reporter) -> Text:
     """Choose the way text is encoded, say which, and do what can be done ahead. `trained` names the text encoders that are trained."""
     if trained:
         if config.data.cache_text_encoder_outputs:

@@ -130,4 +130,3 @@ class RunningPreviews:
         if self._vae is None:
             self._vae = base.load("vae", base.family.vae_dtype(compute.dtype, self._run.config.model.no_half_vae), "cpu")
         return decode(base.family, self._vae, latents, compute.device)
-
