@@ -16,7 +16,7 @@ from engine.errors import UserError
 from engine.generation import generate as generation
 from engine.generation import page, png
 from engine.generation.conditioning import encode, overlong, token_weights, weigh
-from engine.generation.generate import Network, decode, evaluating, first_noise, generate
+from engine.generation.generate import Sampled, decode, evaluating, first_noise, generate
 from engine.generation.prompt import Prompt, Shot, emphasis
 from engine.generation.samples import Moment, Previewer, plan, sampler_names
 from engine.models.family import Cond, LatentSpec
@@ -115,10 +115,10 @@ def vae(monkeypatch: pytest.MonkeyPatch) -> Vae:
     return Vae()
 
 
-def network(family: Tiny | None = None, **changes: object) -> Network:
+def network(family: Tiny | None = None, **changes: object) -> Sampled:
     torch.manual_seed(0)
     unet = nn.Sequential(nn.Conv2d(4, 4, 3, padding=1), nn.Dropout(0.5))
-    return dataclasses.replace(Network(family or Tiny(), unet, CPU), **changes)  # type: ignore[arg-type]
+    return dataclasses.replace(Sampled(family or Tiny(), unet, CPU), **changes)  # type: ignore[arg-type]
 
 
 def conditions(low: float = 0.0, high: float = 0.1) -> Cond:
@@ -272,14 +272,14 @@ def test_long_prompts_take_as_many_chunks_as_they_need(words: int, positions: in
 # ---- rows ----------------------------------------------------------------------------------------------------------------------------
 
 
-def previewer(folder: Path, adapter: bool = True, prompts: Sequence[Prompt] = (), **changes: object) -> tuple[Previewer, Network, Adapter]:
+def previewer(folder: Path, adapter: bool = True, prompts: Sequence[Prompt] = (), **changes: object) -> tuple[Previewer, Sampled, Adapter]:
     net = network()
     net.unet.train()
     hook = Adapter(net.unet) if adapter else None
     shots = plan(prompts or [Prompt("a cat", seed=7), Prompt("a dog", width=64)], size=(128, 64), sampler="k_euler_a", karras=False, seed=1)
     made = Previewer(
         net, shots, lambda shot: conditions(), lambda latents: decode(net.family, Vae(), latents, CPU), folder, "my run",
-        origin=png.Origin(model="base"), methods=[hook] if hook else [], **changes,
+        origin=png.Provenance(model="base"), methods=[hook] if hook else [], **changes,
     )  # type: ignore[arg-type]  # fmt: skip
     return made, net, hook  # type: ignore[return-value]
 

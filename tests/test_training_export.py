@@ -19,8 +19,8 @@ from engine.adapters.base import Diverged, NothingLearned
 from engine.adapters.sizes import Sizes, told
 from engine.config.schema import Config, SaveConfig
 from engine.errors import UserError
-from engine.training import checkpoint
-from engine.training.checkpoint import Exporter, due
+from engine.training import export
+from engine.training.export import Exporter, due
 from engine.training.loop import Update
 from engine.training.metadata import modelspec, run_metadata
 from engine.training.runfolder import RunFolder
@@ -44,7 +44,7 @@ def there(place: RunFolder) -> list[str]:
 
 
 def test_doctests() -> None:
-    assert doctest.testmod(checkpoint).failed == 0
+    assert doctest.testmod(export).failed == 0
 
 
 def test_names(place: RunFolder) -> None:
@@ -154,7 +154,7 @@ def test_the_number_format_of_a_file(place: RunFolder, precision: str | None, dt
 @pytest.mark.parametrize("changed", [{}, {"no_metadata": True}])
 def test_the_metadata_of_a_file(place: RunFolder, monkeypatch: pytest.MonkeyPatch, changed: dict[str, bool]) -> None:
     """The run's and the Model Spec's at this moment, with this epoch and step, and the hashes over tensors and `ss_*` alone."""
-    monkeypatch.setattr(checkpoint.time, "time", lambda: 1700001234.5)
+    monkeypatch.setattr(export.time, "time", lambda: 1700001234.5)
     config, method, of_run = Config(save=SaveConfig(**changed)), FixedMethod(), facts(output_name="初音")
     Exporter(place, [method], config, of_run).save(place.final, 3, 17)
     ss = told(run_metadata(config, of_run, 3, 17, 1700001234.5), Sizes("2", "1.0", "", ""))

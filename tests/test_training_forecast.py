@@ -14,7 +14,7 @@ from engine.data.folder import Dataset, find
 from engine.data.index import Index
 from engine.data.scan import scan
 from engine.models import recognise
-from engine.models.sources import Source
+from engine.models.tensor_sources import Source
 from engine.training import forecast
 from engine.training import train as training
 

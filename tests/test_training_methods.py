@@ -15,7 +15,7 @@ from engine import adapters, models, tensorfile
 from engine.adapters import LoraArgs
 from engine.config.schema import Config, NetworkConfig, OptimizerConfig, TrainingConfig
 from engine.errors import UserError
-from engine.models.base import Base
+from engine.models.base_model import Base
 from engine.models.family import Site
 from engine.training import methods
 from engine.training.methods import Chosen, chosen, part_rates

@@ -25,7 +25,7 @@ Progress = Callable[[int, int], None]  # steps done, steps in all; may raise to 
 
 
 @dataclass(frozen=True)
-class Network:
+class Sampled:
     """The network that is sampled from, ready on its device, and how it was trained."""
 
     family: Family
@@ -42,7 +42,7 @@ def first_noise(seed: int, shape: Sequence[int]) -> tuple[Tensor, torch.Generato
 
 
 @torch.no_grad()
-def generate(network: Network, shot: Shot, cond: Cond, progress: Progress | None = None) -> Tensor:
+def generate(network: Sampled, shot: Shot, cond: Cond, progress: Progress | None = None) -> Tensor:
     """The latents of one picture, in the network's units: float32 [C, h, w] on the CPU.
 
     `cond` has leading dimension 2: negative prompt, prompt. Guidance runs both as one batch; at a scale of 1 the prompt runs alone.
@@ -64,7 +64,7 @@ def generate(network: Network, shot: Shot, cond: Cond, progress: Progress | None
     return latents[0].float().cpu()
 
 
-def _guided(network: Network, shot: Shot, cond: Cond) -> Callable[[Tensor, Tensor], Tensor]:
+def _guided(network: Sampled, shot: Shot, cond: Cond) -> Callable[[Tensor, Tensor], Tensor]:
     """The guided prediction, float32 [1, C, h, w], of a noisy sample [1, C, h, w] at a scalar t.
 
     negative + scale * (prompt - negative) (Ho and Salimans 2022, arXiv 2207.12598, in the form all samplers use).

@@ -19,7 +19,7 @@ from engine.adapters.base import Method
 from engine.diffusion import samplers
 from engine.errors import UserError
 from engine.generation import page, png
-from engine.generation.generate import Network, Progress, evaluating, generate
+from engine.generation.generate import Progress, Sampled, evaluating, generate
 from engine.generation.page import Row
 from engine.generation.prompt import Prompt, Shot, settle
 from engine.models.family import Cond
@@ -88,7 +88,7 @@ class Painter:
 
     def __init__(
         self,
-        network: Network,
+        network: Sampled,
         shots: Sequence[Shot],
         condition: Condition,
         decode: Decode,
@@ -133,14 +133,14 @@ class Previewer:
 
     def __init__(
         self,
-        network: Network,
+        network: Sampled,
         shots: Sequence[Shot],
         condition: Condition,
         decode: Decode,
         folder: Path,
         name: str,
         *,
-        origin: png.Origin,
+        origin: png.Provenance,
         methods: Sequence[Method] = (),
         encoders: Sequence[nn.Module] = (),
         progress: PictureProgress | None = None,

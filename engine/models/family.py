@@ -87,6 +87,17 @@ class Marks:
 
 
 @dataclass(frozen=True)
+class Target:
+    """Where a whole checkpoint is written, and how."""
+
+    path: Path  # a .safetensors file, or a folder in the diffusers layout
+    layout: Layout = "original"
+    dtype: torch.dtype | None = None  # None keeps each tensor's
+    marks: Marks = Marks()
+    metadata: Mapping[str, str] = field(default_factory=dict)  # of the file; a folder has none
+
+
+@dataclass(frozen=True)
 class Checkpoint:
     """A recognised base model, before any weight is read."""
 
@@ -156,13 +167,5 @@ class Family(Protocol):
     def sites(self, part: str, network: nn.Module) -> list[Site]:
         """Every adaptable layer of one part, in the order of its modules."""
 
-    def save(
-        self,
-        parts: Mapping[str, nn.Module],
-        path: Path,
-        layout: Layout = "original",
-        dtype: torch.dtype | None = None,
-        marks: Marks = Marks(),  # noqa: B008 frozen
-        metadata: Mapping[str, str] | None = None,
-    ) -> None:
-        """Write a whole checkpoint: one .safetensors (original) or a folder (diffusers). dtype None keeps each tensor's."""
+    def save(self, parts: Mapping[str, nn.Module], target: Target) -> None:
+        """Write a whole checkpoint of these networks, by part name."""

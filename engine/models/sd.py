@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 from typing import TYPE_CHECKING, cast
 
 import torch
 from torch import Tensor, nn
 
-from engine.models import export, networks, sites, text, tokens
-from engine.models.family import Checkpoint, Cond, LatentSpec, Layout, Marks, Prediction, Site
+from engine.models import networks, saving, sites, text, tokens
+from engine.models.family import Checkpoint, Cond, LatentSpec, Prediction, Site, Target
 from engine.models.layouts import SD1
 
 if TYPE_CHECKING:
@@ -69,14 +68,6 @@ class StableDiffusion:
             return sites.unet_sites(network, "diffusers")
         return sites.encoder_sites(network, part, "lora_te") if part in self.text_parts else []
 
-    def save(
-        self,
-        parts: Mapping[str, nn.Module],
-        path: Path,
-        layout: Layout = "original",
-        dtype: torch.dtype | None = None,
-        marks: Marks = Marks(),  # noqa: B008 frozen
-        metadata: Mapping[str, str] | None = None,
-    ) -> None:
+    def save(self, parts: Mapping[str, nn.Module], target: Target) -> None:
         """Write a whole checkpoint."""
-        export.save(SD1, self.architecture, parts, path, layout, dtype, marks, metadata or {})
+        saving.save(SD1, self.architecture, parts, target)

@@ -15,7 +15,7 @@ from engine.errors import UserError
 from engine.models.recognise import recognise
 from engine.models.tokens import check_length, tokenizer
 from engine.tools import contact_sheet
-from engine.tools.dataset_report import Plan, Report, bucket_name, captions_of, examine, folder_name, length, tokens
+from engine.tools.dataset_report import Report, RunShape, bucket_name, captions_of, examine, folder_name, length, tokens
 from engine.tools.pictures import read_pictures
 
 if TYPE_CHECKING:
@@ -32,7 +32,7 @@ def run(config: Config, told: Sequence[str] = (), *, sheet: str | None = None) -
     console = Console(emoji=False)
     row, notes = _family(config)
     found = _scan(config, row, console)
-    plan = Plan(
+    plan = RunShape(
         seed=config.training.seed,
         steps=config.training.max_train_steps,
         epochs=config.training.max_train_epochs,

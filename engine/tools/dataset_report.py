@@ -22,7 +22,7 @@ _UNEVEN = 3.0  # concepts seen this many times as often as others are worth a wo
 
 
 @dataclass(frozen=True)
-class Plan:
+class RunShape:
     """How long the run is, as `Order.length` reads it, and how its steps gather."""
 
     seed: int = 42
@@ -84,7 +84,7 @@ class Report:
     """Everything `check` has to say. `problems` stop a run, `remarks` do not."""
 
     scan: Scan
-    plan: Plan
+    plan: RunShape
     folders: tuple[FolderReport, ...]
     buckets: tuple[BucketReport, ...]
     pictures: tuple[PictureReport, ...]
@@ -95,7 +95,7 @@ class Report:
     steps: int
 
 
-def examine(found: Scan, count_tokens: CountTokens, plan: Plan) -> Report:
+def examine(found: Scan, count_tokens: CountTokens, plan: RunShape) -> Report:
     """The report on a scan. `count_tokens` gives the number of tokens of each text, without start and end."""
     counts = uses(found.items, 1)
     pictures = _pictures(found, count_tokens, plan)
@@ -135,7 +135,7 @@ def _folders(found: Scan, counts: Sequence[int]) -> tuple[FolderReport, ...]:
     return tuple(reports)
 
 
-def _buckets(found: Scan, counts: Sequence[int], plan: Plan) -> tuple[BucketReport, ...]:
+def _buckets(found: Scan, counts: Sequence[int], plan: RunShape) -> tuple[BucketReport, ...]:
     """One report a bucket that holds pictures, by data set and size."""
     members: dict[tuple[int, tuple[int, int]], list[int]] = defaultdict(list)
     for place, item in enumerate(found.items):
@@ -157,7 +157,7 @@ def _buckets(found: Scan, counts: Sequence[int], plan: Plan) -> tuple[BucketRepo
     )
 
 
-def _pictures(found: Scan, count_tokens: CountTokens, plan: Plan) -> tuple[PictureReport, ...]:
+def _pictures(found: Scan, count_tokens: CountTokens, plan: RunShape) -> tuple[PictureReport, ...]:
     """One report an item; each distinct caption is counted once."""
     captions = [fixed_text(item.caption, found.caption_options(item)) for item in found.items]
     distinct = list(dict.fromkeys(captions))
@@ -187,7 +187,7 @@ def cut_off(item: Item) -> float:
     return 1 - width * height / (whole_width * whole_height)
 
 
-def _remarks(folders: Sequence[FolderReport], pictures: Sequence[PictureReport], plan: Plan) -> list[str]:
+def _remarks(folders: Sequence[FolderReport], pictures: Sequence[PictureReport], plan: RunShape) -> list[str]:
     """What the whole set's odd pictures and proportions come to."""
     remarks = []
     kinds: dict[RemarkKind, str] = {

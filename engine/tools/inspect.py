@@ -16,8 +16,8 @@ from engine.models import blueprint
 from engine.models.family import Checkpoint
 from engine.models.layouts import LAYOUTS, SD1, SDXL
 from engine.models.recognise import recognise
-from engine.models.sources import Entry, Source, open_file, open_folder
 from engine.models.specs import ClipSpec, Spec, UnetSpec
+from engine.models.tensor_sources import Entry, Source, open_file, open_folder
 
 _WIDTH = 15  # of the column of labels, characters
 _LONGEST = 100  # of a metadata value, characters

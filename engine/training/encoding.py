@@ -20,7 +20,7 @@ from engine.data.index import Index
 from engine.data.order import run_captions
 from engine.device import Compute
 from engine.errors import UserError
-from engine.models.base import Base
+from engine.models.base_model import Base
 from engine.models.vae import encode_images
 from engine.training.plan import Plan
 

@@ -13,12 +13,12 @@ from engine.data.batches import Batch
 from engine.errors import UserError, plural
 from engine.optimization.optimizers import find_optimizer
 from engine.training import facts, loop
-from engine.training.checkpoint import SAVE_DTYPES, Exporter, due
+from engine.training.assembly import Networks
+from engine.training.export import SAVE_DTYPES, Exporter, due
 from engine.training.loop import Interrupted, Update
 from engine.training.memory import Watch
 from engine.training.metadata import Facts
 from engine.training.metrics import Sums
-from engine.training.networks import Networks
 from engine.training.optim import Optimization
 from engine.training.previews import Previews, RunningPreviews
 from engine.training.progress import Log, Progress

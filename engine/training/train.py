@@ -23,14 +23,14 @@ from engine.device import PRECISION_NAMES
 from engine.diffusion.objective import Draw, Objective, draw
 from engine.diffusion.schedule import schedule
 from engine.errors import UserError, plural
-from engine.models.base import Base, open_base
+from engine.models.base_model import Base, open_base
 from engine.optimization.optimizers import find_optimizer
 from engine.optimization.schedules import find_schedule
 from engine.tools.pictures import read_pictures
 from engine.training import forecast, methods, runfolder
-from engine.training.checkpoint import SAVE_DTYPES
+from engine.training.assembly import Networks, assemble, require_xformers
 from engine.training.encoding import TextEncoder, cache_latents, prepare_text
-from engine.training.networks import Networks, assemble, require_xformers
+from engine.training.export import SAVE_DTYPES
 from engine.training.optim import (
     Optimization,
     RateRule,
@@ -54,7 +54,7 @@ _LESS_MEMORY = (
 
 
 @dataclass(frozen=True)
-class Loaded:
+class Ready:
     """A run with everything in memory that its steps need."""
 
     run: Run
@@ -78,7 +78,7 @@ def train(config: Config, told: Sequence[str] = (), reporter: Reporter | None = 
             raise
 
 
-def load(run: Run) -> Loaded:
+def load(run: Run) -> Ready:
     """Encode what the caches lack, then load what is trained. A network that is no longer needed is dropped before the next is loaded."""
     config, scan = run.config, run.plan.order.scan
     latents = cache_latents(config, run.base, run.compute, scan, run.reporter)
@@ -97,10 +97,10 @@ def load(run: Run) -> Loaded:
         tokenize=text.tokenize,
         prior_loss_weight=config.data.prior_loss_weight,
     )
-    return Loaded(run, networks, make_step(run, networks), collate, previews)
+    return Ready(run, networks, make_step(run, networks), collate, previews)
 
 
-def go(loaded: Loaded, folder: RunFolder, stop: Stop) -> Result:
+def go(loaded: Ready, folder: RunFolder, stop: Stop) -> Result:
     """Train, preview and save into the run's folder."""
     run = loaded.run
     session = Session(run, folder, loaded.networks, _optimization(run, loaded.networks), loaded.previews, stop)
@@ -110,7 +110,7 @@ def go(loaded: Loaded, folder: RunFolder, stop: Stop) -> Result:
         return session.train(loaded.step, itertools.chain([first], made))
 
 
-def _foretell(loaded: Loaded, first: Batch) -> None:
+def _foretell(loaded: Ready, first: Batch) -> None:
     """Say how long the training will take and how large the file will be, now that everything is in memory."""
     run, trained = loaded.run, loaded.networks.methods
     seconds = forecast.seconds(run.plan, loaded.step, trained, first)
@@ -122,7 +122,7 @@ def _foretell(loaded: Loaded, first: Batch) -> None:
 
 
 @contextmanager
-def batches(loaded: Loaded) -> Iterator[Iterator[Batch]]:
+def batches(loaded: Ready) -> Iterator[Iterator[Batch]]:
     """The run's batches in order. With a GPU a thread makes them one ahead; on a CPU each is made before its step.
 
     A thread would gain nothing on a CPU, and would cost a tenth of a step of full-size SD 1.5 on two cores. Once there are more computing
