@@ -13,7 +13,7 @@ import torch
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
-from engine import files, tensorfile
+from engine import files, headers, tensorfile
 from engine.adapters import lorafile
 from engine.adapters.lorafile import Factors
 from engine.adapters.sizes import Sizes
@@ -154,7 +154,7 @@ def test_hashes_are_those_of_the_finished_file(tmp_path: Path, rank: int) -> Non
     assert (
         hashlib.sha256(raw[8 + int.from_bytes(raw[:8], "little") :]).hexdigest()
         == model
-        == files.sha256(finished, files.read_header(finished).data_start)
+        == files.sha256(finished, headers.read(finished).data_start)
     )
     bare = tmp_path / "bare.safetensors"
     save_file(tensors, str(bare), metadata=ss)
@@ -168,7 +168,7 @@ def test_the_hashes_leave_out_what_can_be_edited(tmp_path: Path) -> None:
 
     def told(metadata: dict[str, str]) -> dict[str, str]:
         lorafile.write(tmp_path / "a.safetensors", lambda dtype: tensors, torch.float32, metadata)
-        return files.read_header(tmp_path / "a.safetensors").metadata
+        return headers.read(tmp_path / "a.safetensors").metadata
 
     first, edited = told({"ss_epoch": "1"}), told({"ss_epoch": "1", "modelspec.title": "T"})
     longer = told({"ss_epoch": "1", "ss_steps": "22"})

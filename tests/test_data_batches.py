@@ -17,8 +17,8 @@ from engine.data.batches import Batch, Collator, Reader
 from engine.data.buckets import BucketOptions
 from engine.data.cache import LatentCache
 from engine.data.captions import CaptionOptions
-from engine.data.folder import Dataset, Scan, Subset, SubsetOptions
 from engine.data.index import Index
+from engine.data.items import Dataset, Scan, Subset, SubsetOptions
 from engine.data.order import Order, Planned
 from engine.data.scan import scan
 

@@ -14,8 +14,9 @@ from engine.data import folder
 from engine.data import scan as scan_module
 from engine.data.buckets import BucketOptions
 from engine.data.captions import CaptionOptions
-from engine.data.folder import Dataset, Scan, Subset, SubsetOptions, find, list_folder, parse_name
+from engine.data.folder import find, list_folder, parse_name
 from engine.data.index import Index
+from engine.data.items import Dataset, Scan, Subset, SubsetOptions
 from engine.data.scan import require_usable, scan, tag_frequency, trigger_words
 from engine.errors import UserError
 

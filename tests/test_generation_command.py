@@ -25,7 +25,8 @@ from engine.errors import UserError
 from engine.generation import png
 from engine.generation.command import Request, run, sample
 from engine.generation.conditioning import encode
-from engine.generation.generate import Sampled, decode, generate
+from engine.generation.decoding import decode
+from engine.generation.generate import Sampled, generate
 from engine.generation.prompt import Shot, parse_line
 from engine.models.base_model import Base, open_base
 from engine.models.recognise import recognise

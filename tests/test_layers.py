@@ -17,8 +17,9 @@ ENGINE = Path(__file__).resolve().parent.parent / "engine"
 
 LEVELS: tuple[frozenset[str], ...] = (
     frozenset(
-        {"errors", "files", "pixels", "doctor", "environment", "awake", "locks", "pickled", "fetch", "downloads"}
+        {"errors", "files", "doctor", "environment", "awake", "locks", "pickled", "fetch", "downloads"}
         | {"tensorfile", "seeds", "device", "allocation", "console"}
+        | {"headers", "memo", "pixels"}
     ),
     frozenset({"config", "data", "models", "adapters", "diffusion", "optimization"}),
     frozenset({"generation", "tools", "registries"}),
@@ -26,7 +27,7 @@ LEVELS: tuple[frozenset[str], ...] = (
     frozenset({"commands"}),
     frozenset({"__main__"}),
 )
-STANDARD_LIBRARY_ONLY = frozenset({"errors", "files", "pixels", "doctor", "environment", "awake", "locks", "pickled"})
+STANDARD_LIBRARY_ONLY = frozenset({"errors", "files", "doctor", "environment", "awake", "locks", "pickled", "headers", "memo", "pixels"})
 RUNNERS = frozenset({"run_module", "run_path", "spec_from_file_location", "resolve_name"})
 LEVEL = {room: number for number, rooms in enumerate(LEVELS) for room in rooms}
 

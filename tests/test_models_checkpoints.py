@@ -14,7 +14,7 @@ import torch
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
-from engine import models
+from engine import headers, models
 from engine.errors import UserError
 from engine.models import networks
 from engine.models.family import Checkpoint, Marks, Target
@@ -168,12 +168,11 @@ def test_no_memory_map_stays_open(single: dict[str, Path]) -> None:
 
 
 def test_saving_casts_and_writes_metadata(single: dict[str, Path], tmp_path: Path) -> None:
-    from engine.files import read_header
 
     parts = loaded(recognise(single["sdxl"]))
     named = {"modelspec.title": "mine", "ss_x": "1"}
     models.get("sdxl").save(parts, Target(tmp_path / "a.safetensors", dtype=torch.bfloat16, metadata=named))
-    header = read_header(tmp_path / "a.safetensors")
+    header = headers.read(tmp_path / "a.safetensors")
     assert {info.dtype for info in header.tensors.values()} == {"BF16"}
     assert header.metadata["modelspec.title"] == "mine"
     assert header.metadata["modelspec.architecture"] == "stable-diffusion-xl-v1-base"

@@ -323,3 +323,12 @@ def test_whatever_is_wrong_is_told_to_the_user(tmp_path: Path) -> None:
                 continue
             with pytest.raises(UserError):
                 recognise(write(tmp_path / "m.safetensors", broken))
+
+
+@pytest.mark.parametrize(
+    ("said", "side"),
+    [("512x512", 512), ("1216 x 832", 1024), ("64x64", 64), ("", None), ("large", None), ("9999x9999", None), ("1x1", None)],
+)
+def test_the_resolution_that_a_models_file_names(said: str, side: int | None, tmp_path: Path) -> None:
+    named = original("sd1", TINY_SD1)
+    assert recognise(write(tmp_path / "m.safetensors", named, metadata={"modelspec.resolution": said})).resolution == side

@@ -16,8 +16,9 @@ from PIL import Image
 
 from engine.data.buckets import BucketOptions
 from engine.data.captions import CaptionOptions
-from engine.data.folder import Dataset, Scan, Subset, SubsetOptions, find
+from engine.data.folder import find
 from engine.data.index import Index
+from engine.data.items import Dataset, Scan, Subset, SubsetOptions
 from engine.data.scan import scan
 from engine.tools import check, contact_sheet, dataset_report
 from engine.tools.dataset_report import RunShape, examine

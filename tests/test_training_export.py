@@ -14,7 +14,7 @@ import torch
 from training_facts import facts
 from training_fakes import ALPHA, DOWN, UP, FixedMethod
 
-from engine import files, tensorfile
+from engine import headers, tensorfile
 from engine.adapters.base import Diverged, NothingLearned
 from engine.adapters.sizes import Sizes, told
 from engine.config.schema import Config, SaveConfig
@@ -159,7 +159,7 @@ def test_the_metadata_of_a_file(place: RunFolder, monkeypatch: pytest.MonkeyPatc
     Exporter(place, [method], config, of_run).save(place.final, 3, 17)
     ss = told(run_metadata(config, of_run, 3, 17, 1700001234.5), Sizes("2", "1.0", "", ""))
     spec = modelspec(config, of_run, 1700001234.5)
-    found = files.read_header(place.final)
+    found = headers.read(place.final)
     data = place.final.read_bytes()[found.data_start :]
     assert found.metadata == {
         **ss, **spec, "sshs_model_hash": hashlib.sha256(data).hexdigest(), "sshs_legacy_hash": hashlib.sha256(b"").hexdigest()[:8],
@@ -223,7 +223,7 @@ def test_where_the_place_refuses_the_last_file_goes_elsewhere(tmp_path: Path, mo
     elsewhere = next(tmp_path.glob("lora-*/*"))
     assert elsewhere.name == "x" * 40 + ".safetensors" and f"saved as {elsewhere} instead" in caught.value.message
     assert (caught.value.hint, caught.value.where) == ("it is complete: move it to where you want it", f"{str(path)[:80]}...")
-    assert [files.read_header(elsewhere).metadata[f"ss_{name}"] for name in ("epoch", "steps")] == ["2", "9"]
+    assert [headers.read(elsewhere).metadata[f"ss_{name}"] for name in ("epoch", "steps")] == ["2", "9"]
 
 
 def test_where_no_place_takes_it_the_first_refusal_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

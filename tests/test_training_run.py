@@ -12,7 +12,7 @@ import pytest
 import torch
 from runs import config, quiet
 
-from engine import files, tensorfile
+from engine import files, headers, tensorfile
 from engine.data.batches import Batch
 from engine.errors import UserError
 from engine.training import train as training
@@ -44,7 +44,7 @@ def run(folder: Path, *arguments: str) -> Result:
 
 def hash_of(path: Path) -> str:
     """`sshs_model_hash` of a file."""
-    return files.read_header(path).metadata["sshs_model_hash"]
+    return headers.read(path).metadata["sshs_model_hash"]
 
 
 def test_a_run_writes_its_file_settings_log_and_metadata(tmp_path: Path, micro_sd: Path, data: Path) -> None:
@@ -53,13 +53,13 @@ def test_a_run_writes_its_file_settings_log_and_metadata(tmp_path: Path, micro_s
     assert result.file == tmp_path / "output" / "訓練_資料" / "訓練_資料.safetensors"
     assert (result.step, result.interrupted) == (8, False)  # 2 epochs of 8 samples in batches of 2
     assert {path.name for path in folder.iterdir()} >= {"settings.toml", "train.log", "訓練_資料-000001.safetensors"}
-    metadata = files.read_header(result.file).metadata
+    metadata = headers.read(result.file).metadata
     told = [metadata[f"ss_{name}"] for name in ("network_module", "network_dim", "steps", "epoch")]
     assert told == ["networks.lora", "4", "8", "2"]
     assert json.loads(metadata["ss_tag_frequency"])["2_sks cat"] == {"sks cat": 3, "sitting": 3, "grass": 3}
     assert json.loads(metadata["ss_dataset_dirs"])["1_blue dot"] == {"n_repeats": 1, "img_count": 2}
     assert metadata["modelspec.architecture"] == "stable-diffusion-v1/lora"
-    assert metadata["sshs_model_hash"] == files.sha256(result.file, files.read_header(result.file).data_start)
+    assert metadata["sshs_model_hash"] == files.sha256(result.file, headers.read(result.file).data_start)
     assert str(tmp_path) not in json.dumps(metadata, ensure_ascii=False)
 
 
@@ -68,7 +68,7 @@ def test_every_module_has_its_alpha_and_the_metadata_say_which(tmp_path: Path, m
     first = run(tmp_path, *flags(micro_sd, data, *only, "--network_args", "conv_dim=2"))
     again = run(tmp_path, *flags(micro_sd, data, *only, "--network_weights", str(first.file), "--dim_from_weights", "--network_dim", "9"))
     for file in (first.file, again.file):
-        tensors, metadata = tensorfile.read(file), files.read_header(file).metadata
+        tensors, metadata = tensorfile.read(file), headers.read(file).metadata
         alphas = {name: float(tensor) for name, tensor in tensors.items() if name.endswith(".alpha")}
         assert 3 * len(alphas) == len(tensors)
         assert {alpha for name, alpha in alphas.items() if name.endswith("conv1.alpha")} == {1.0}
@@ -121,10 +121,10 @@ def test_sdxl_trains_its_unet_on_text_encoded_ahead(tmp_path: Path, micro_sdxl: 
     arguments = flags(micro_sdxl, data, *only)
     result = training.train(config(tmp_path, *arguments), reporter=reporter)
     assert "text is encoded ahead for every caption" in said.getvalue()
-    names = files.read_header(result.file).tensors
+    names = headers.read(result.file).tensors
     assert names
     assert all(name.startswith("lora_unet_") for name in names)
-    assert files.read_header(result.file).metadata["ss_base_model_version"] == "sdxl_base_v1-0"
+    assert headers.read(result.file).metadata["ss_base_model_version"] == "sdxl_base_v1-0"
 
 
 @pytest.mark.parametrize("optimizer", ["AdamW", "Lion", "Adafactor", "Prodigy"])

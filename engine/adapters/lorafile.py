@@ -16,7 +16,7 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from engine import files, tensorfile
+from engine import headers, tensorfile
 from engine.adapters.base import Diverged, NothingLearned, Site
 from engine.adapters.sizes import Sizes
 from engine.adapters.sizes import told as told_sizes
@@ -75,7 +75,7 @@ class Factors:
 def read(path: Path) -> tuple[dict[str, Factors], dict[str, str]]:
     """A LoRA file's modules and its metadata. Raises UserError for a damaged file, or one that is no LoRA of this kind."""
     tensors = tensorfile.read(path)
-    return parse(tensors, str(path)), files.read_header(path).metadata
+    return parse(tensors, str(path)), headers.read(path).metadata
 
 
 def parse(tensors: Mapping[str, Tensor], where: str = "") -> dict[str, Factors]:

@@ -14,7 +14,7 @@ from torch import Tensor
 
 from engine.data.buckets import sdxl_size
 from engine.data.cache import LatentCache
-from engine.data.folder import Scan
+from engine.data.items import Scan
 from engine.data.order import Planned, Sample, samples
 
 

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 
 from engine import seeds
 from engine.data.captions import render, varies
-from engine.data.folder import Item, Scan
+from engine.data.items import Item, Scan
 
 
 @dataclass(frozen=True)

@@ -13,8 +13,9 @@ from pathlib import Path
 from engine.data import encodings
 from engine.data.buckets import BucketOptions, Placement, Size, check_options, place
 from engine.data.captions import split
-from engine.data.folder import CaptionSource, Dataset, Item, Listing, Problem, Scan, Subset, list_folder, require_folder
+from engine.data.folder import Listing, list_folder, require_folder
 from engine.data.index import Index
+from engine.data.items import CaptionSource, Dataset, Item, Problem, Scan, Subset
 from engine.errors import UserError
 
 _LARGEST_CAPTION = 1 << 20  # bytes; nobody writes a megabyte about one picture

@@ -13,14 +13,15 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
-from engine import adapters, files, tensorfile
+from engine import adapters, files, headers, tensorfile
 from engine.adapters import lorafile
 from engine.adapters.base import Method
 from engine.config.schema import Config
 from engine.errors import UserError
 from engine.generation import compare, png, promptfile
 from engine.generation.conditioning import encode, overlong
-from engine.generation.generate import Sampled, decode
+from engine.generation.decoding import decode
+from engine.generation.generate import Sampled
 from engine.generation.page import Row
 from engine.generation.png import Provenance
 from engine.generation.prompt import Prompt, Shot, parse_line
@@ -187,7 +188,7 @@ def _read(path: Path, label: str) -> _Lora:
     lorafile.parse(tensors, str(path))
     unet = {name: tensor for name, tensor in tensors.items() if name.startswith(lorafile.UNET)}
     text = {name: tensor for name, tensor in tensors.items() if not name.startswith(lorafile.UNET)}
-    metadata = files.read_header(path).metadata
+    metadata = headers.read(path).metadata
     return _Lora(path, label, unet, text, _number(metadata, "ss_steps"), _number(metadata, "ss_epoch"))
 
 
@@ -235,7 +236,7 @@ def _origin(request: Request, lora: _Lora | None) -> Provenance:
     clip_skip = request.clip_skip if base.family.uses_clip_skip else None
     origin = Provenance(model=base.path.stem, model_hash=base.file_hash()[:10] or None, clip_skip=clip_skip)
     if lora:
-        content = files.sha256(lora.path, files.read_header(lora.path).data_start)  # what `sshs_model_hash` is the hash of
+        content = files.sha256(lora.path, headers.read(lora.path).data_start)  # what `sshs_model_hash` is the hash of
         made_with = ((lora.path.stem, content[:12]),)
         origin = dataclasses.replace(origin, adapters=made_with, training_step=lora.step, training_epoch=lora.epoch)
     return origin

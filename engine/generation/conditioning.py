@@ -11,7 +11,8 @@ from collections.abc import Mapping, Sequence
 import torch
 from torch import Tensor, nn
 
-from engine.generation.prompt import Shot, emphasis
+from engine.generation.emphasis import emphasis
+from engine.generation.prompt import Shot
 from engine.models.family import Cond, Family
 from engine.models.tokens import LENGTHS, tokenizer
 

@@ -9,7 +9,7 @@ from typing import cast
 import torch
 from torch import nn
 
-from engine import files, models, tensorfile
+from engine import files, memo, models, tensorfile
 from engine.errors import UserError
 from engine.models import networks
 from engine.models.family import Checkpoint, Family, Prediction
@@ -52,13 +52,13 @@ class Base:
     def identity(self, part: str) -> str:
         """A hash of one network's weights, whatever file they lie in; remembered until that file changes."""
         source = self._weights_file(part)
-        return files.once(lambda: tensorfile.content_hash(self.load(part, None, "cpu").state_dict()), self._memo(part), source)
+        return memo.once(lambda: tensorfile.content_hash(self.load(part, None, "cpu").state_dict()), self._memo(part), source)
 
     def file_hash(self) -> str:
         """SHA-256 of the model's file, remembered until the file changes; empty for a diffusers folder."""
         if self.path.is_dir():
             return ""
-        return files.once(lambda: files.sha256(self.path), self._memo("file"), self.path)
+        return memo.once(lambda: files.sha256(self.path), self._memo("file"), self.path)
 
     def text_bytes(self, max_token_length: int | None, dtype: torch.dtype) -> int:
         """Memory of one encoded caption: the encoders' widths at every token, and the last one's once more for a pooled output."""

@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING
 
 from engine import models
 from engine.config.schema import Config
-from engine.data.folder import Scan
 from engine.data.index import Index
+from engine.data.items import Scan
 from engine.errors import UserError
 from engine.models.recognise import recognise
 from engine.models.tokens import check_length, tokenizer

@@ -12,8 +12,8 @@ from html import escape
 from pathlib import Path
 
 from engine import files
-from engine.data.folder import Scan
 from engine.data.index import Index
+from engine.data.items import Scan
 from engine.errors import plural
 from engine.tools.dataset_report import PictureReport, Report, bucket_name, captions_of, folder_name, length, tokens
 

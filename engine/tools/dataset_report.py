@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from engine.data.captions import fixed_text, varies
-from engine.data.folder import Item, Scan, Subset
+from engine.data.items import Item, Scan, Subset
 from engine.data.order import Order, epoch_order, uses
 from engine.data.scan import captions_from, trigger_words
 from engine.errors import plural

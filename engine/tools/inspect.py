@@ -10,7 +10,7 @@ from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 
-from engine import files
+from engine import files, headers
 from engine.errors import UserError, plural
 from engine.models import blueprint
 from engine.models.family import Checkpoint
@@ -139,7 +139,7 @@ def _alphas(source: Source) -> dict[str, float]:
     """Module -> its alpha, from a safetensors file; none from a pickled one."""
     if any(entry.lazy for entry in source.entries.values()):
         return {}
-    header = files.read_header(source.path)
+    header = headers.read(source.path)
     found: dict[str, float] = {}
     with files.reading(source.path), open(source.path, "rb") as handle:
         for name, info in header.tensors.items():

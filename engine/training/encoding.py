@@ -14,9 +14,9 @@ from engine.config.schema import Config
 from engine.console import Reporter
 from engine.data.batches import Condition, Tokenize
 from engine.data.cache import CacheReport, LatentCache, TextCache
-from engine.data.folder import Scan
 from engine.data.images import Changed
 from engine.data.index import Index
+from engine.data.items import Scan
 from engine.data.order import run_captions
 from engine.device import Compute
 from engine.errors import UserError

@@ -12,7 +12,8 @@ from torch import Tensor
 from engine.config.schema import Config
 from engine.errors import UserError
 from engine.generation import conditioning, page, promptfile, samples
-from engine.generation.generate import Sampled, decode
+from engine.generation.decoding import decode
+from engine.generation.generate import Sampled
 from engine.generation.png import Provenance
 from engine.generation.prompt import Shot
 from engine.generation.samples import Moment, PictureProgress, Previewer

@@ -19,10 +19,9 @@ from engine.console import Reporter
 from engine.data.batches import Batch, Collator, Reader
 from engine.data.order import Order
 from engine.data.scan import require_usable
-from engine.device import PRECISION_NAMES
 from engine.diffusion.objective import Draw, Objective, draw
 from engine.diffusion.schedule import schedule
-from engine.errors import UserError, plural
+from engine.errors import UserError
 from engine.models.base_model import Base, open_base
 from engine.optimization.optimizers import find_optimizer
 from engine.optimization.schedules import find_schedule
@@ -30,7 +29,7 @@ from engine.tools.pictures import read_pictures
 from engine.training import forecast, methods, runfolder
 from engine.training.assembly import Networks, assemble, require_xformers
 from engine.training.encoding import TextEncoder, cache_latents, prepare_text
-from engine.training.export import SAVE_DTYPES
+from engine.training.introduction import introduce
 from engine.training.optim import (
     Optimization,
     RateRule,
@@ -106,19 +105,8 @@ def go(loaded: Ready, folder: RunFolder, stop: Stop) -> Result:
     session = Session(run, folder, loaded.networks, _optimization(run, loaded.networks), loaded.previews, stop)
     with batches(loaded) as made:
         first = next(made)
-        _foretell(loaded, first)
+        forecast.tell(run, loaded.step, loaded.networks.methods, first)
         return session.train(loaded.step, itertools.chain([first], made))
-
-
-def _foretell(loaded: Ready, first: Batch) -> None:
-    """Say how long the training will take and how large the file will be, now that everything is in memory."""
-    run, trained = loaded.run, loaded.networks.methods
-    seconds = forecast.seconds(run.plan, loaded.step, trained, first)
-    if seconds is not None:
-        without = ", sample pictures aside" if run.shots else ""
-        run.reporter.say(f"time         {forecast.duration(seconds)}{without} (a step was tried)")
-    size = sum(method.size(SAVE_DTYPES[run.config.save.save_precision]) for method in trained)
-    run.reporter.say(f"file to come {size / 2**20:.1f} MiB")
 
 
 @contextmanager
@@ -259,24 +247,3 @@ def _default_name(config: Config, plan: Plan) -> str:
     if len(set(texts)) == 1:
         return texts[0]
     return Path(config.data.train_data_dir or config.data.datasets[0].subsets[0].image_dir).resolve().stem
-
-
-def introduce(run: Run, name: str) -> None:
-    """Say what the run understood: model, pictures, words, length, and what comes out."""
-    found, plan, say = run.plan.order.scan, run.plan, run.reporter.say
-    run.reporter.heading(f"Training `{name}` on {run.compute.name}, {PRECISION_NAMES[run.compute.precision]}")
-    prediction = f"{run.base.prediction}{', zero terminal SNR' if run.base.zero_terminal_snr else ''}"
-    say(f"base model   {run.base.path} ({run.base.checkpoint.family}, {prediction})")
-    width, height = found.datasets[0].buckets.resolution
-    why = (
-        ""
-        if run.config.data.resolution
-        else ", as its file says"
-        if run.base.checkpoint.resolution
-        else f", as usual for {run.base.family.name}"
-    )
-    say(f"resolution   {width} x {height}{why}")
-    for line in forecast.folder_lines(found):
-        say(f"pictures     {line}")
-    length = f"{plural(plan.total_steps, 'step')}, {plural(plan.epochs, 'epoch')} of {plural(plan.order.steps_in(1), 'step')}"
-    say(f"length       {length}; trained: {', '.join(part for part in run.base.family.parts if part in run.chosen.trains)}")
