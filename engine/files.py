@@ -100,7 +100,7 @@ def explained(target: Path) -> Iterator[None]:
 
 
 def require_space(folder: Path, needed: int) -> None:
-    """Raise UserError where the disk that holds `folder` has less than `needed` bytes free. A disk that does not tell is trusted."""
+    """Raise UserError where the disk that holds `folder` has less than `needed` bytes free. A disk that reports no size passes."""
     usage = shutil.disk_usage(folder)
     if usage.total and usage.free < needed:
         raise UserError(

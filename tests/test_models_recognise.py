@@ -180,7 +180,7 @@ def test_extra_tensors_are_listed(name: str, tmp_path: Path) -> None:
 def test_a_tensor_of_the_wrong_shape_is_named(tmp_path: Path) -> None:
     name = f"{_UNET}middle_block.0.in_layers.2.weight"
     error = refusal(write(tmp_path / "m.safetensors", changed("sd1", lambda shapes: shapes.update({name: (64, 64, 1, 1)}))))
-    assert f"`{name}` of the Stable Diffusion 1.x unet is [64, 64, 1, 1]; its other tensors ask for [64, 64, 3, 3]" in error.message
+    assert f"`{name}` of the Stable Diffusion 1.x unet is [64, 64, 1, 1]; its other tensors need [64, 64, 3, 3]" in error.message
 
 
 def test_shapes_without_a_rule_are_refused_by_name(tmp_path: Path) -> None:

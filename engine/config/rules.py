@@ -140,7 +140,7 @@ def rates(view: View) -> None:
 
 
 def length(view: View) -> None:
-    """Epochs win over steps; the default, which the file of a run writes out too, was nobody's wish."""
+    """Epochs win over steps; the default is no choice, though the file of a run writes it out too."""
     training = view.config.training
     if training.max_train_epochs is not None and view.given("max_train_steps") and training.max_train_steps != _STEPS:
         view.notice("max_train_steps", "is not used: max_train_epochs says how long the run is")

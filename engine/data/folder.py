@@ -130,7 +130,7 @@ def _concepts(root: Path, key: str, is_reg: bool, repeats: int, options: SubsetO
         if parsed is None:
             nameless.append(folder)
         elif parsed[0] < 1:
-            notes.append(f"{folder}: skipped, because it asks for {parsed[0]} repeats")
+            notes.append(f"{folder}: skipped, because its name says {parsed[0]} repeats")
         elif not list_folder(folder).pictures:
             notes.append(f"{folder}: skipped, because it holds no pictures")
         else:
@@ -157,7 +157,7 @@ def _nothing_found(root: Path, key: str, top: Listing, nameless: Iterable[Path])
     numbered = [(folder, parsed[0]) for folder in top.folders if (parsed := parse_name(folder.name)) is not None]
     for folder, repeats in numbered:
         if repeats < 1 and list_folder(folder).pictures:
-            told = f"no pictures found for {key}: the folder `{folder.name}` in it asks for {repeats} repeats"
+            told = f"no pictures found for {key}: the folder `{folder.name}` in it says {repeats} repeats"
             return UserError(told, "begin its name with 1 or more: how often each picture is used in an epoch", where=str(root))
     filled = [(folder, len(list_folder(folder).pictures)) for folder in nameless]
     for folder, count in filled:

@@ -1,4 +1,4 @@
-"""What the room speaks of: folders, data sets, pictures, and all of a run's."""
+"""The types of this room: folders, data sets, pictures, and all of a run's."""
 
 from __future__ import annotations
 

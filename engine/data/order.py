@@ -147,7 +147,7 @@ class Order:
         return epoch
 
     def length(self, steps: int, epochs: int | None) -> tuple[int, int]:
-        """Optimizer steps and epochs of a run of which one of the two is wished; epochs win, as in sd-scripts."""
+        """Optimizer steps and epochs of a run whose settings give either; epochs win, as in sd-scripts."""
         return (self.steps(epochs), epochs) if epochs else (steps, self.epochs(steps))
 
     def sample_at(self, step: int) -> int:

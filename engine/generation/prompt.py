@@ -77,7 +77,7 @@ def settle(prompt: Prompt, index: int, *, size: tuple[int, int], sampler: str, k
 
 
 def drawn_seed(run_seed: int, index: int) -> int:
-    """The seed, below 2^32 as every web UI wants it, of prompt `index` when it names none."""
+    """The seed, below 2^32, as every web UI needs it, of prompt `index` when it names none."""
     return seeds.derived(run_seed, "preview", index) >> 31
 
 

@@ -196,7 +196,7 @@ def _at_strength(shot: Shot, base: bool) -> Shot:
 
 @contextlib.contextmanager
 def _resting(methods: Sequence[Method]) -> Iterator[None]:
-    """Adapters without dropout inside the block; afterwards they are as training wants them, at the strength they had."""
+    """Adapters without dropout inside the block; afterwards they are in training mode again, at the strength they had."""
     strengths = [method.strength for method in methods]
     for method in methods:
         method.train(False)

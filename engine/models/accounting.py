@@ -64,7 +64,7 @@ class FileNetwork:
             if there[name] != shape:
                 own = self._in_file([name], expected)[0]
                 raise UserError(
-                    f"`{own}` of the {self.what} is {list(there[name])}; its other tensors ask for {list(shape)}",
+                    f"`{own}` of the {self.what} is {list(there[name])}; its other tensors need {list(shape)}",
                     "this is a variant that is not supported",
                     where=str(self.path),
                 )

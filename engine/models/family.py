@@ -133,7 +133,7 @@ class Family(Protocol):
     latent: LatentSpec
     parts: tuple[str, ...]  # every network of a checkpoint: "unet", "vae", "text_encoder" [, "text_encoder_2"]
     text_parts: tuple[str, ...]  # those that encode text, in the order of `tokenize`'s first dimension
-    uses_clip_skip: bool  # whether `encode_text` heeds `clip_skip`
+    uses_clip_skip: bool  # whether `clip_skip` changes what `encode_text` gives
     architecture: str  # modelspec.architecture of a checkpoint; an adapter's adds "/lora"
     implementation: str  # modelspec.implementation of an adapter
 

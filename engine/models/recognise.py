@@ -248,7 +248,7 @@ def _notes(source: Source, marks: Marks) -> tuple[str, ...]:
     """Sentences that the user should read."""
     notes = []
     if marks.prediction == "epsilon" and re.search(r"v[-_ ]?(pred|param)", source.path.stem, re.IGNORECASE):
-        notes.append("the file's name speaks of v-prediction, but nothing in it does: if it predicts v, set `v_parameterization = true`")
+        notes.append("the file's name mentions v-prediction, but nothing in the file does: if it predicts v, set `v_parameterization = true`")
     averaged = sum(1 for name in source.entries if name.startswith("model_ema."))
     if averaged:
         notes.append(f"the file also holds an averaged copy of the U-Net ({averaged:,} tensors), which is not used")

@@ -32,7 +32,7 @@ class StableDiffusion:
         return "sd_v1_v" if prediction == "v_prediction" else "sd_v1"
 
     def vae_dtype(self, wanted: torch.dtype, no_half_vae: bool = False) -> torch.dtype:
-        """SD1's autoencoder bears half precision."""
+        """SD1's autoencoder is accurate in half precision."""
         return torch.float32 if no_half_vae else wanted
 
     def load(self, checkpoint: Checkpoint, part: str, dtype: torch.dtype | None, device: torch.device | str) -> nn.Module:

@@ -95,7 +95,7 @@ class TextEncoder:
         return self._networks
 
     def drop(self) -> None:
-        """Forget the networks. Their memory is free once nobody else holds them."""
+        """Forget the networks. Their memory is free once nothing else refers to them."""
         self._networks = {}
 
     def tokenize(self, captions: Sequence[str]) -> Tensor:
