@@ -10,6 +10,7 @@ from torch import nn
 from benchmarks.weights import tensor
 from engine import models
 from engine.models import blueprint, networks
+from engine.models.family import Target
 from engine.models.specs import ClipSpec, Spec, UnetSpec, VaeSpec
 
 _CLIP_L = ClipSpec(width=768, layers=12, heads=12, mlp=3072, activation="quick_gelu")
@@ -37,7 +38,7 @@ def make(name: str, folder: Path) -> Path:
         return path
     family, specs = SPECS[name]
     parts = {part: _network(spec, f"{name}.{part}") for part, spec in specs.items()}
-    models.get(family).save(parts, path, "original", torch.float16)
+    models.get(family).save(parts, Target(path, dtype=torch.float16))
     return path
 
 

@@ -42,7 +42,7 @@ from engine.training.loop import Update
 from engine.training.metrics import Sums
 from engine.training.optim import Optimization, RateRule, make_optimizer
 from engine.training.run import Run
-from engine.training.train import Loaded
+from engine.training.train import Ready
 
 _CAPTIONS_AT_ONCE = 16  # as the engine encodes them
 
@@ -166,7 +166,7 @@ def _captions(run: Run, count: int) -> float:
     return batches * _CAPTIONS_AT_ONCE / _timed(lambda: [encoder(captions) for _ in range(batches)])
 
 
-def _steps(loaded: Loaded) -> dict[str, object]:
+def _steps(loaded: Ready) -> dict[str, object]:
     """Seconds and memory of the steps after the first third; then what one more step asks of the device."""
     run, updates = loaded.run, list(loaded.run.plan.updates())
     left_out = (len(updates) - 1) // 3
@@ -218,7 +218,7 @@ class _Moments:
         return [later - earlier for earlier, later in pairwise(self._times)]
 
 
-def _counts(loaded: Loaded, optimization: Optimization, sums: Sums, update: Update, batch: Batch) -> dict[str, object]:
+def _counts(loaded: Ready, optimization: Optimization, sums: Sums, update: Update, batch: Batch) -> dict[str, object]:
     """Operations and reads of one micro-batch and one optimizer step, as `loop.run` runs them."""
     methods, results = loaded.networks.methods, []
     for method in methods:
@@ -240,7 +240,7 @@ def _counts(loaded: Loaded, optimization: Optimization, sums: Sums, update: Upda
     }
 
 
-def _optimization(loaded: Loaded) -> Optimization:
+def _optimization(loaded: Ready) -> Optimization:
     """The optimizer of the settings at a constant rate."""
     settings = loaded.run.config.optimizer
     groups = [group for method in loaded.networks.methods for group in method.parameter_groups()]

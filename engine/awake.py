@@ -11,7 +11,7 @@ _CONTINUOUS, _SYSTEM_REQUIRED = 0x80000000, 0x00000001  # Windows' EXECUTION_STA
 
 @contextmanager
 def kept_awake() -> Iterator[None]:
-    """The machine does not go to sleep by itself while the block runs. Windows only: elsewhere that is the desktop's business."""
+    """The machine does not go to sleep by itself while the block runs. Windows only: elsewhere the desktop decides."""
     _ask_for(_CONTINUOUS | _SYSTEM_REQUIRED)
     try:
         yield

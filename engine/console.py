@@ -106,7 +106,7 @@ class Reporter:
                 handle.writelines(lines)
         except OSError as error:
             path, self._log, self._early = self._log, None, None
-            self.notice(f"the log {path} cannot be written ({error.strerror}); the run goes on without it")
+            self.notice(f"the log {path} cannot be written ({error.strerror}); the run continues without it")
 
     def heading(self, text: str) -> None:
         """The start of a phase."""

@@ -46,7 +46,7 @@ def choose(device: str | None, precision: str | None) -> tuple[Compute, list[str
     wanted = torch.device(device) if device else torch.device("cuda" if available else "cpu")
     if wanted.type == "cuda" and not available:
         raise UserError(
-            f"no NVIDIA card is usable here, and `device = {device}` asks for one",
+            f"no NVIDIA card is usable here, and `device = {device}` names one",
             "leave `device` out to train on the CPU, or run `python -m engine doctor` to see what is wrong with the card",
             where="device",
         )

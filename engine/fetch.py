@@ -240,11 +240,11 @@ def refusal(address: str, error: Exception) -> UserError:
             401: "there is no such page, or it needs an account: look at it in a browser",
             403: "this file needs an account or a licence to be accepted: download it in a browser",
             404: "check the address",
-            407: "the proxy wants a name and a password",
+            407: "the proxy needs a name and a password",
         }
         hint = hints.get(error.code, "try again later, or use a mirror")
         return UserError(f"the server answers {error.code} {error.reason}", hint, where=address)
     reason = error.reason if isinstance(error, urllib.error.URLError) else error
     why = str(reason) or type(reason).__name__
-    hint = "check the internet connection and the proxy, then run again: it goes on where it broke off"
+    hint = "check the internet connection and the proxy, then run again: it resumes where it stopped"
     return UserError(f"{host} cannot be reached, or the connection keeps breaking ({why})", hint, where=address)

@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import IO
 
 from engine.errors import UserError
-from engine.files import DTYPE_BYTES
+from engine.headers import DTYPE_BYTES
 
 _AGAIN = "download or copy the file again"
 _LEGACY_MAGIC = bytes.fromhex("80028a0a6cfc9c46f9206aa85019")  # torch.save before 1.6: a pickled magic number

@@ -13,7 +13,7 @@ import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save, save_file
 
-from engine import files
+from engine import files, headers
 from engine.errors import UserError
 
 
@@ -28,8 +28,8 @@ def write(path: Path, tensors: Mapping[str, torch.Tensor], metadata: Mapping[str
             partial.chmod(rights)
         except SafetensorError as error:  # the library wraps the operating system's error in its own
             raise _disk_error(error) from error
-        files.sort_metadata(partial)
-        files.read_header(partial)
+        headers.sort_metadata(partial)
+        headers.read(partial)
 
 
 def _disk_error(error: SafetensorError) -> OSError:
@@ -51,7 +51,7 @@ def serialise(tensors: Mapping[str, torch.Tensor], metadata: Mapping[str, str]) 
 def read(path: Path, names: Callable[[str], bool] = lambda name: True, device: str = "cpu") -> dict[str, torch.Tensor]:
     """Read the tensors whose name `names` accepts. No memory map stays open. Raises UserError for a damaged file."""
     path = Path(path)
-    files.read_header(path)
+    headers.read(path)
     try:
         with safe_open(str(path), framework="pt", device=device) as handle:
             # clone: on the CPU the tensors would otherwise keep the map open, and Windows refuses to replace a mapped file

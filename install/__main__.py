@@ -226,7 +226,7 @@ def explain(error: UserError | OSError | KeyboardInterrupt) -> UserError:
     if isinstance(error, UserError):
         return error
     if isinstance(error, KeyboardInterrupt):
-        return UserError("stopped", "run Install.cmd again; it goes on from there")
+        return UserError("stopped", "run Install.cmd again: it resumes there")
     if error.errno == errno.ENOSPC or getattr(error, "winerror", 0) == _DISK_FULL:
         return UserError("the disk is full", "free 10 GB on this drive and run Install.cmd again")
     message = f"a file cannot be read or written ({error})"

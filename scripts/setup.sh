@@ -76,7 +76,7 @@ set_up() {  # requirement files of this folder
         "${python[@]}" -m pip install ${quiet[@]+"${quiet[@]}"} --disable-pip-version-check "${@/#/-r}" || status=$?
         rm -f "$venv/interrupted"
         if ((status)); then
-            stop "the packages were not installed" "the lines above say why; after mending it run the same command again, it goes on from there"
+            stop "the packages were not installed" "the lines above say why; after mending it run the same command again: it resumes there"
         fi
         if command -v nvidia-smi >/dev/null 2>&1 && nvidia-smi -L >/dev/null 2>&1; then
             say "an NVIDIA card is here: installing what is optional for it"

@@ -8,7 +8,7 @@ from dataclasses import replace
 import torch
 
 from engine.data.batches import Collator
-from engine.data.folder import Scan
+from engine.data.items import Scan
 from engine.data.order import Planned
 from engine.diffusion.objective import Draw, draw
 from engine.training.step import Step

@@ -8,7 +8,7 @@ import struct
 from collections.abc import Mapping
 from pathlib import Path
 
-from engine.files import DTYPE_BYTES
+from engine.headers import DTYPE_BYTES
 from engine.models import blueprint, keymap
 from engine.models.layouts import LAYOUTS
 from engine.models.specs import ClipSpec, Shape, Spec, UnetSpec, VaeSpec

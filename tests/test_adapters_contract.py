@@ -12,7 +12,7 @@ from adapters_fakes import Spot, changes, filled, merge, parameters
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
-from engine import adapters, files
+from engine import adapters, headers
 from engine.adapters import DeltaArgs, LycorisArgs, MethodRow
 from engine.adapters.base import MethodSettings, NothingLearned
 from engine.adapters.method import LayerMethod
@@ -249,7 +249,7 @@ def test_the_size_is_that_of_the_file(row: MethodRow, case: Case, dtype: torch.d
     net, _ = net_and_input()
     method = build(row, case, net)
     assert method.write(tmp_path / "a.safetensors", dtype, {}) == (tmp_path / "a.safetensors",)
-    header = files.read_header(tmp_path / "a.safetensors")
+    header = headers.read(tmp_path / "a.safetensors")
     assert method.size(dtype) == sum(info.end - info.begin for info in header.tensors.values())
     assert [program for program, _ in method.advice("a", tmp_path / "a.safetensors")] == ["WebUI, Forge", "ComfyUI", "diffusers"]
 

@@ -11,7 +11,7 @@ from adapters_fakes import Spot, changes, filled, settings
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
-from engine import adapterfiles, adapters, files, tensorfile
+from engine import adapterfiles, adapters, files, headers, tensorfile
 from engine.adapterfiles import LOHA, LORA
 from engine.adapters import file, sizes
 from engine.adapters.sizes import Sizes
@@ -134,7 +134,7 @@ def test_hashes_are_those_of_the_finished_file(tmp_path: Path, rank: int) -> Non
     assert (
         hashlib.sha256(raw[8 + int.from_bytes(raw[:8], "little") :]).hexdigest()
         == model
-        == files.sha256(finished, files.read_header(finished).data_start)
+        == files.sha256(finished, headers.read(finished).data_start)
     )
     bare = tmp_path / "bare.safetensors"
     save_file(tensors, str(bare), metadata=ss)
@@ -148,7 +148,7 @@ def test_the_hashes_leave_out_what_can_be_edited(tmp_path: Path) -> None:
 
     def told(metadata: dict[str, str]) -> dict[str, str]:
         file.write(tmp_path / "a.safetensors", lambda dtype: tensors, lambda tensors: False, torch.float32, metadata)
-        return files.read_header(tmp_path / "a.safetensors").metadata
+        return headers.read(tmp_path / "a.safetensors").metadata
 
     first, edited = told({"ss_epoch": "1"}), told({"ss_epoch": "1", "modelspec.title": "T"})
     longer = told({"ss_epoch": "1", "ss_steps": "22"})
@@ -173,7 +173,7 @@ def test_write_and_read(tmp_path: Path) -> None:
     sites = [Spot("lora_unet_a", nn.Linear(5, 6)), Spot("lora_te_b", nn.Linear(5, 6), part="text_encoder")]
     method = filled(adapters.make(adapters.row("lora"), sites, settings()))
     method.write(path, torch.float32, {"ss_network_dim": "99", "ss_network_args": '{"rank_dropout": "0.1"}', "ss_epoch": "1"})
-    metadata = files.read_header(path).metadata
+    metadata = headers.read(path).metadata
     assert (metadata["ss_network_dim"], metadata["ss_network_alpha"], metadata["ss_epoch"]) == ("4", "2.0", "1")
     assert metadata["ss_network_args"] == '{"rank_dropout": "0.1"}'
     again = adapters.from_file(sites, tensorfile.read(path))

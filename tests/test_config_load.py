@@ -232,7 +232,8 @@ def test_what_a_command_needs_is_asked_for_with_the_rest() -> None:
         ("--bucket_reso_steps 48", "--bucket_reso_steps: 48 is no multiple of 32; the nearest is 64"),
         ("--max_bucket_reso 512 --resolution 768", "--max_bucket_reso: 512 is below the resolution; set it to 768 or more"),
         ("--min_bucket_reso 640 --resolution 512,768", "--min_bucket_reso: 640 is above the resolution; set it to 512 or less"),
-        ("--min_bucket_reso 640 --max_bucket_reso 512", "--max_bucket_reso: 512 is below min_bucket_reso, 640"),
+        ("--min_bucket_reso 640 --max_bucket_reso 512",
+         "--max_bucket_reso: 512 is below min_bucket_reso, 640; raise it, or leave one of them out"),
     ],
 )  # fmt: skip
 def test_settings_that_contradict_each_other(words: str, said: str) -> None:

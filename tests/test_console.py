@@ -81,4 +81,4 @@ def test_a_log_on_a_full_disk_is_given_up_with_a_word(small_disk: Path) -> None:
     for _ in range(3):
         reporter.say("hello")
     assert out.getvalue().count("hello") == 3
-    assert out.getvalue().count("cannot be written (No space left on device); the run goes on without it") == 1
+    assert out.getvalue().count("cannot be written (No space left on device); the run continues without it") == 1

@@ -17,8 +17,8 @@ from engine.data.batches import Batch, Collator, Reader
 from engine.data.buckets import BucketOptions
 from engine.data.cache import LatentCache
 from engine.data.captions import CaptionOptions
-from engine.data.folder import Dataset, Scan, Subset, SubsetOptions
 from engine.data.index import Index
+from engine.data.items import Dataset, Scan, Subset, SubsetOptions
 from engine.data.order import Order, Planned
 from engine.data.scan import scan
 
@@ -92,7 +92,7 @@ def test_a_batch_holds_what_a_step_needs(found: Scan, latents: LatentCache) -> N
         assert batch.weight.tolist() == [0.25 if item.is_reg else 1.0 for item in items]
         assert batch.size.shape == (count, 6) and batch.size.dtype == torch.int64
         assert batch.size[:, 4:].tolist() == [[item.placement.bucket[1], item.placement.bucket[0]] for item in items]
-        assert batch.cond is not None and batch.ids is None and batch.mask is None and batch.control is None
+        assert batch.cond is not None and batch.ids is None and batch.mask is None
         assert batch.cond["hidden"][:, 0].tolist() == [len(sample.caption) for sample in batch.samples]
         for row, sample in enumerate(batch.samples):
             assert sample.index == planned.first + row
@@ -116,22 +116,6 @@ def test_starting_at_any_batch_gives_the_same_tail(found: Scan, latents: LatentC
         with Reader(order.batches(whole[place].plan.first), collate) as reader:
             tail = list(itertools.islice(reader, 20 - place))
         assert all(same(left, right) for left, right in zip(tail, whole[place:], strict=True))
-
-
-@pytest.mark.parametrize("size", [1, 2, 3, 8])
-def test_pieces_of_a_batch_hold_the_same_samples(found: Scan, latents: LatentCache, size: int) -> None:
-    planned = Planned(1, 0, 30, (0, 2, 3, 4, 0), True, False)
-    for collate in (
-        Collator(found, latents, draw, 5, 100, condition=condition),
-        Collator(found, latents, draw, 5, 100, tokenize=tokenize),
-    ):
-        batch = collate(planned)
-        pieces = batch.split(size)
-        assert [len(piece) for piece in pieces] == [min(size, 5 - start) for start in range(0, 5, size)]
-        assert tuple(sample for piece in pieces for sample in piece.samples) == batch.samples
-        for name, tensor in tensors(batch).items():
-            joined = torch.cat([tensors(piece)[name] for piece in pieces], dim=1 if name == "ids" else 0)
-            assert torch.equal(joined, tensor)
 
 
 def test_to_moves_every_tensor(found: Scan, latents: LatentCache) -> None:

@@ -117,12 +117,13 @@ def test_tiny_pictures_are_refused_without_upscaling_only() -> None:
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        (BucketOptions((500, 500), enable=False), "choose 448x448 or 512x512"),
-        (BucketOptions((128, 128)), "min_bucket_reso to 64"),
-        (BucketOptions((1280, 1280)), "max_bucket_reso to 2560"),
-        (BucketOptions((512, 512), step=20), "multiple of 8"),
-        (BucketOptions((512, 512), minimum=32), "min_bucket_reso 32 is smaller"),
-        (BucketOptions((32, 32), no_upscale=True), "smaller than bucket_reso_steps"),
+        (BucketOptions((500, 500), enable=False), "resolution: 500,500 is no multiple of 64 (bucket_reso_steps)\nhint: the nearest is 512"),
+        (BucketOptions((500, 500)), "resolution: 500,500 is no multiple of 64"),
+        (BucketOptions((128, 128)), "min_bucket_reso: 256 is above the resolution\nhint: set it to 128 or less"),
+        (BucketOptions((1280, 1280)), "max_bucket_reso: 1024 is below the resolution\nhint: set it to 1280 or more"),
+        (BucketOptions((512, 512), step=20), "bucket_reso_steps: 20 is no multiple of 32\nhint: the nearest is 32"),
+        (BucketOptions((512, 512), minimum=32), "min_bucket_reso: 32 is below bucket_reso_steps, 64"),
+        (BucketOptions((32, 32), no_upscale=True), "resolution: 32,32 is no multiple of 64"),
     ],
 )
 def test_impossible_numbers_are_refused(options: BucketOptions, message: str) -> None:
@@ -131,9 +132,12 @@ def test_impossible_numbers_are_refused(options: BucketOptions, message: str) ->
     assert message in str(caught.value)
 
 
-@pytest.mark.parametrize("resolution", [(512, 512), (512, 768), (500, 500)])
-def test_possible_numbers_pass(resolution: Size) -> None:
-    check_options(BucketOptions(resolution))
+@pytest.mark.parametrize("resolution", [(512, 512), (512, 768)])
+@pytest.mark.parametrize(
+    "limits", [{}, {"minimum": 520, "maximum": 750}, {"minimum": 9999, "no_upscale": True}, {"minimum": 9999, "enable": False}]
+)
+def test_possible_numbers_pass(resolution: Size, limits: dict[str, int]) -> None:
+    check_options(BucketOptions(resolution, **limits))
 
 
 def test_sdxl_size_follows_sd_scripts_by_default() -> None:
@@ -141,10 +145,3 @@ def test_sdxl_size_follows_sd_scripts_by_default() -> None:
     placement = place((800, 1200), BucketOptions((1024, 1024), maximum=2048))
     assert sdxl_size(placement, (800, 1200)) == (1200, 800, 0, 10, 1216, 832)
     assert sdxl_size(placement, (800, 1200), flip=True) == (1200, 800, 0, 11, 1216, 832)
-    assert sdxl_size(placement, (800, 1200), true_crop=True) == (1200, 800, 16, 0, 1216, 832)
-
-
-def test_sdxl_true_crop_is_mirrored_with_the_picture() -> None:
-    placement = Placement((640, 384), (683, 384), (21, 0))
-    assert sdxl_size(placement, (1920, 1080), true_crop=True)[2:4] == (0, 21)
-    assert sdxl_size(placement, (1920, 1080), flip=True, true_crop=True)[2:4] == (0, 22)

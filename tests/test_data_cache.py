@@ -18,9 +18,9 @@ from engine.data import entries
 from engine.data.buckets import BucketOptions, place
 from engine.data.cache import LatentCache, TextCache
 from engine.data.entries import Damaged, Memory
-from engine.data.folder import Item
 from engine.data.images import Changed
 from engine.data.index import Index
+from engine.data.items import Item
 from engine.errors import UserError
 
 Make = Callable[..., list[Path]]

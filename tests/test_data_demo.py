@@ -7,8 +7,9 @@ from pathlib import Path
 from PIL import Image, ImageChops
 
 from engine.data.buckets import BucketOptions
-from engine.data.folder import Dataset, find
+from engine.data.folder import find
 from engine.data.index import Index
+from engine.data.items import Dataset
 from engine.data.scan import require_usable, scan, trigger_words
 from engine.generation import promptfile
 from engine.generation.samples import sampler_names

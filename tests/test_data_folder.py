@@ -11,10 +11,12 @@ import pytest
 from PIL import Image
 
 from engine.data import folder
+from engine.data import scan as scan_module
 from engine.data.buckets import BucketOptions
 from engine.data.captions import CaptionOptions
-from engine.data.folder import Dataset, Scan, Subset, SubsetOptions, find, list_folder, parse_name
+from engine.data.folder import find, list_folder, parse_name
 from engine.data.index import Index
+from engine.data.items import Dataset, Scan, Subset, SubsetOptions
 from engine.data.scan import require_usable, scan, tag_frequency, trigger_words
 from engine.errors import UserError
 
@@ -33,7 +35,7 @@ def read_folder(root: Path, options: SubsetOptions | None = None) -> Scan:
 
 
 def test_doctests() -> None:
-    assert doctest.testmod(folder).failed == 0
+    assert doctest.testmod(folder).failed == doctest.testmod(scan_module).failed == 0
 
 
 @pytest.mark.parametrize(

@@ -14,7 +14,7 @@ import pytest
 from engine.data import order
 from engine.data.buckets import BucketOptions, Placement, Size
 from engine.data.captions import CaptionOptions
-from engine.data.folder import Dataset, Item, Scan, Subset, SubsetOptions
+from engine.data.items import Dataset, Item, Scan, Subset, SubsetOptions
 from engine.data.order import Order, Planned, epoch_order, regularisation_counts, run_captions, samples, uses
 
 Spec = tuple[Size, int, bool, int]  # bucket, repeats, is_reg, data set

@@ -6,8 +6,9 @@ from collections import defaultdict
 from pathlib import Path
 
 from engine.data.buckets import BucketOptions
-from engine.data.folder import Dataset, Scan, find
+from engine.data.folder import find
 from engine.data.index import Index
+from engine.data.items import Dataset, Scan
 from engine.data.scan import require_usable, scan, trigger_words
 from recipes.photographs import CROPS
 

@@ -78,7 +78,7 @@ PICTURES: dict[str, tuple[Callable[[Path], object], tuple[str, ...]]] = {
     "a folder too deep": (lambda folder: _picture(folder / "set" / "2_x" / "a.png"), ("`set` holds folders of its own", "name it as")),
     "another kind": (lambda folder: _picture(folder / "2_x" / "a.gif"), ("2_x/a.gif: save them as PNG or JPEG",)),
     "no number": (lambda folder: _picture(folder / "cat" / "a.png"), ("its name does not start with a number", "`10_cat`")),
-    "no repeats": (lambda folder: _picture(folder / "0_cat" / "a.png"), ("`0_cat` in it asks for 0 repeats", "1 or more")),
+    "no repeats": (lambda folder: _picture(folder / "0_cat" / "a.png"), ("`0_cat` in it says 0 repeats", "1 or more")),
     "cut short": (lambda folder: _cut(_picture(folder / "2_x" / "a.png")), ("a.png: it is cut short", "save or download it again")),
     "empty file": (lambda folder: _picture(folder / "2_x" / "a.png").write_bytes(b""), ("a.png: the file is empty",)),
     "no picture": (lambda folder: _picture(folder / "2_x" / "a.png").write_bytes(b"hello"), ("a.png: it is no picture but text",)),
@@ -359,7 +359,7 @@ def test_a_disk_that_fills_up_loses_no_training(
     monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
     assert main(["train", *flags, "--output_dir", str(small_disk), "--max_train_steps", "8", "--save_every_n_steps", "1"]) == 1
     said = capfd.readouterr()
-    assert "the disk is full; the file was not written" in said.out and "the training goes on" in said.out
+    assert "the disk is full; the file was not written" in said.out and "the training continues" in said.out
     saved = next(tmp_path.glob("lora-*/sks_cat.safetensors"))
     assert f"the LoRA was saved as {saved} instead" in said.err and "move it to where you want it" in said.err
     assert tensorfile.read(saved)
@@ -373,7 +373,7 @@ def test_a_full_disk_ends_the_logs_and_not_the_training(
     more = ("--max_train_steps", "4", "--log_every_n_steps", "1", "--logging_dir", str(small_disk))
     assert main(["train", *flags, *more]) == 0
     said = capfd.readouterr()
-    assert said.out.count("the run goes on without it") == 1 and "TensorBoard's log" in said.out
+    assert said.out.count("the run continues without it") == 1 and "TensorBoard's log" in said.out
     assert said.err == ""
 
 
@@ -391,7 +391,7 @@ def test_a_folder_that_may_not_be_written_to(tmp_path: Path, flags: list[str], a
     answer = as_user("-m", "engine", "train", *flags, f"--{place}_dir", str(tmp_path / "locked"))
     assert "Traceback" not in answer.stderr
     if place == "logging":
-        assert answer.returncode == 0 and "cannot be written (Permission denied); the run goes on without it" in answer.stdout
+        assert answer.returncode == 0 and "cannot be written (Permission denied); the run continues without it" in answer.stdout
     else:
         assert answer.returncode == 1 and str(tmp_path / "locked") in answer.stderr and f"`{place}_dir`" in answer.stderr
     assert not leftovers(tmp_path)

@@ -10,7 +10,7 @@ import torch
 from PIL import Image
 from runs import config, quiet
 
-from engine import files
+from engine import headers
 from engine.training import train as training
 from engine.training.session import Result
 from recipes.micro_base import quality
@@ -37,7 +37,7 @@ def run(root: Path, folder: Path, *more: str) -> Result:
 def test_the_demo_repeats_to_the_bit_and_as_recorded(root: Path, tmp_path: Path) -> None:
     short = ("--max_train_epochs", "0", "--max_train_steps", str(STEPS), "--save_every_n_epochs", "0", "--sample_prompts", "")
     first, second = (run(root, tmp_path, *short, "--sample_every_n_epochs", "0") for _ in range(2))
-    hashes = [files.read_header(result.file).metadata["sshs_model_hash"] for result in (first, second)]
+    hashes = [headers.read(result.file).metadata["sshs_model_hash"] for result in (first, second)]
     assert first.losses == second.losses
     assert hashes[0] == hashes[1]
     recorded = {int(step): loss for step, loss in json.loads(RECORDED.read_text(encoding="utf-8")).items()}

@@ -58,7 +58,7 @@ def test_a_later_call_goes_on_where_an_earlier_one_stopped(get: Get, site: Site,
     site.break_after["/a b.bin"] = [100_000, *[0] * 5]
     with pytest.raises(UserError, match="keeps breaking") as caught:
         get()
-    assert "goes on where it broke off" in caught.value.hint
+    assert "resumes where it stopped" in caught.value.hint
     assert in_folder(tmp_path) == ["a.bin.part", "a.bin.part.json"]
     site.asked.clear()
     assert get() == DIGEST and site.asked == [("/a b.bin", "bytes=100000-")]

@@ -26,9 +26,10 @@ from engine.errors import UserError
 from engine.generation import png
 from engine.generation.command import Request, run, sample
 from engine.generation.conditioning import encode
-from engine.generation.generate import Network, decode, generate
+from engine.generation.decoding import decode
+from engine.generation.generate import Sampled, generate
 from engine.generation.prompt import Shot, parse_line
-from engine.models.base import Base, open_base
+from engine.models.base_model import Base, open_base
 from engine.models.recognise import recognise
 
 CPU = torch.device("cpu")
@@ -326,7 +327,7 @@ def test_diffusers_pipelines_make_the_same_picture(bases: dict[str, Path], famil
     nets = {part: kind.load(checkpoint, part, torch.float32, CPU) for part in kind.parts}
     shot = Shot("a cat on a mat", "bad", 128, 64, 42, 3, 7.5, sampler, False, 1.0)
     cond = encode(kind, nets, shot)
-    (mine,) = decode(kind, nets["vae"], [generate(Network(kind, nets["unet"], CPU), shot, cond)], CPU)
+    (mine,) = decode(kind, nets["vae"], [generate(Sampled(kind, nets["unet"], CPU), shot, cond)], CPU)
     options: dict[str, object] = {"prompt_embeds": cond.hidden[1:], "negative_prompt_embeds": cond.hidden[:1], "output_type": "np"}
     common = {"vae": nets["vae"], "unet": nets["unet"], "scheduler": samplers.make(sampler), "text_encoder": None, "tokenizer": None}
     if family == "sd1":

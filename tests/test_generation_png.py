@@ -15,11 +15,11 @@ import torch
 
 from engine.errors import UserError
 from engine.generation import png
-from engine.generation.png import Origin, Parsed
+from engine.generation.png import Parsed, Provenance
 from engine.generation.prompt import Shot
 
 SHOT = Shot("a (red:1.2) cat", "dog, blurry", 512, 768, 42, 28, 7.0, "euler_a", False, 1.0)
-ORIGIN = Origin("v1-5, pruned", "6ce0161689", 2, (("my_lora", "abcdef012345"), ("b", "0123456789ab")), 500, 3)
+ORIGIN = Provenance("v1-5, pruned", "6ce0161689", 2, (("my_lora", "abcdef012345"), ("b", "0123456789ab")), 500, 3)
 
 
 def reference_parse(text: str) -> tuple[str, str, dict[str, str]]:
@@ -65,7 +65,7 @@ def test_the_web_ui_reads_it() -> None:
 
 
 def test_what_is_unknown_is_left_out() -> None:
-    text = png.parameters(Shot("a", "", 64, 64, 1, 5, 1.0, "ddim", True, 0.0), Origin())
+    text = png.parameters(Shot("a", "", 64, 64, 1, 5, 1.0, "ddim", True, 0.0), Provenance())
     assert "None" not in text and "Negative prompt" not in text and "Schedule type: Karras" in text
     assert reference_parse(text)[1] == ""
 

@@ -16,7 +16,7 @@ from install.__main__ import Setup
     ("ended", "last"),
     [
         (UserError("no network", "connect", where="pip"), ["not ready: pip: no network", "next: connect"]),
-        (KeyboardInterrupt(), ["not ready: stopped", "next: run Install.cmd again; it goes on from there"]),
+        (KeyboardInterrupt(), ["not ready: stopped", "next: run Install.cmd again: it resumes there"]),
         (OSError(errno.ENOSPC, "No space"), ["not ready: the disk is full", "next: free 10 GB on this drive and run Install.cmd again"]),
     ],
 )

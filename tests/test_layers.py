@@ -19,6 +19,7 @@ LEVELS: tuple[frozenset[str], ...] = (
     frozenset(
         {"errors", "files", "doctor", "environment", "awake", "locks", "pickled", "fetch", "downloads", "adapterfiles"}
         | {"tensorfile", "seeds", "device", "allocation", "console"}
+        | {"headers", "memo", "pixels"}
     ),
     frozenset({"config", "data", "models", "adapters", "diffusion", "optimization"}),
     frozenset({"generation", "tools", "registries"}),
@@ -26,7 +27,9 @@ LEVELS: tuple[frozenset[str], ...] = (
     frozenset({"commands"}),
     frozenset({"__main__"}),
 )
-STANDARD_LIBRARY_ONLY = frozenset({"errors", "files", "doctor", "environment", "awake", "locks", "pickled", "adapterfiles"})
+STANDARD_LIBRARY_ONLY = frozenset(
+    {"errors", "files", "doctor", "environment", "awake", "locks", "pickled", "headers", "memo", "pixels", "adapterfiles"}
+)
 RUNNERS = frozenset({"run_module", "run_path", "spec_from_file_location", "resolve_name"})
 LEVEL = {room: number for number, rooms in enumerate(LEVELS) for room in rooms}
 

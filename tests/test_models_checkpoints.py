@@ -14,10 +14,10 @@ import torch
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
-from engine import models
+from engine import headers, models
 from engine.errors import UserError
 from engine.models import networks
-from engine.models.family import Checkpoint, Marks
+from engine.models.family import Checkpoint, Marks, Target
 from engine.models.recognise import recognise, recognise_vae
 from engine.models.specs import ClipSpec, UnetSpec
 from engine.models.vae import load_vae
@@ -37,7 +37,7 @@ def folders(single: dict[str, Path], tmp_path_factory: pytest.TempPathFactory) -
     made = {}
     for family, path in single.items():
         made[family] = tmp_path_factory.mktemp("diffusers layout") / family
-        models.get(family).save(loaded(recognise(path)), made[family], "diffusers")
+        models.get(family).save(loaded(recognise(path)), Target(made[family], "diffusers"))
     return made
 
 
@@ -64,8 +64,8 @@ def test_original_to_diffusers_and_back_keeps_every_tensor(family: str, single: 
         tensors["conditioner.embedders.0.transformer.text_model.final_layer_norm.bias"] = torch.rand(32).bfloat16()
     save_file(tensors, tmp_path / "source.safetensors")
     family_of = models.get(family)
-    family_of.save(loaded(recognise(tmp_path / "source.safetensors")), tmp_path / "folder", "diffusers")
-    family_of.save(loaded(recognise(tmp_path / "folder")), tmp_path / "back.safetensors", "original")
+    family_of.save(loaded(recognise(tmp_path / "source.safetensors")), Target(tmp_path / "folder", "diffusers"))
+    family_of.save(loaded(recognise(tmp_path / "folder")), Target(tmp_path / "back.safetensors"))
     assert_same(load_file(tmp_path / "back.safetensors"), tensors)
 
 
@@ -75,8 +75,8 @@ def test_original_to_diffusers_and_back_keeps_every_tensor(family: str, single: 
 )
 def test_marks_survive_both_layouts(family: str, marks: Marks, single: dict[str, Path], tmp_path: Path) -> None:
     parts = loaded(recognise(single[family]))
-    models.get(family).save(parts, tmp_path / "a.safetensors", "original", marks=marks)
-    models.get(family).save(parts, tmp_path / "folder", "diffusers", marks=marks)
+    models.get(family).save(parts, Target(tmp_path / "a.safetensors", marks=marks))
+    models.get(family).save(parts, Target(tmp_path / "folder", "diffusers", marks=marks))
     assert recognise(tmp_path / "a.safetensors").marks == marks
     assert recognise(tmp_path / "folder").marks == marks
     written = load_file(tmp_path / "a.safetensors")
@@ -148,7 +148,7 @@ def test_old_sd1_files_load(single: dict[str, Path], tmp_path: Path) -> None:
     old = {name: tensor.flatten(1) if "attn_1" in name and tensor.ndim == 4 else tensor for name, tensor in old.items()}
     old["cond_stage_model.transformer.embeddings.position_ids"] = torch.arange(77).half()[None] + 0.5
     save_file(old, tmp_path / "old.safetensors")
-    models.get("sd1").save(loaded(recognise(tmp_path / "old.safetensors")), tmp_path / "new.safetensors")
+    models.get("sd1").save(loaded(recognise(tmp_path / "old.safetensors")), Target(tmp_path / "new.safetensors"))
     assert_same(load_file(tmp_path / "new.safetensors"), tensors)
 
 
@@ -168,30 +168,30 @@ def test_no_memory_map_stays_open(single: dict[str, Path]) -> None:
 
 
 def test_saving_casts_and_writes_metadata(single: dict[str, Path], tmp_path: Path) -> None:
-    from engine.files import read_header
 
     parts = loaded(recognise(single["sdxl"]))
-    models.get("sdxl").save(parts, tmp_path / "a.safetensors", dtype=torch.bfloat16, metadata={"modelspec.title": "mine", "ss_x": "1"})
-    header = read_header(tmp_path / "a.safetensors")
+    named = {"modelspec.title": "mine", "ss_x": "1"}
+    models.get("sdxl").save(parts, Target(tmp_path / "a.safetensors", dtype=torch.bfloat16, metadata=named))
+    header = headers.read(tmp_path / "a.safetensors")
     assert {info.dtype for info in header.tensors.values()} == {"BF16"}
     assert header.metadata["modelspec.title"] == "mine"
     assert header.metadata["modelspec.architecture"] == "stable-diffusion-xl-v1-base"
     with pytest.raises(ValueError, match="needs"):
-        models.get("sdxl").save({"unet": parts["unet"]}, tmp_path / "b.safetensors")
+        models.get("sdxl").save({"unet": parts["unet"]}, Target(tmp_path / "b.safetensors"))
 
 
 def test_a_folder_that_was_not_finished_is_no_model(single: dict[str, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    from engine.models import export
+    from engine.models import saving
 
     parts = loaded(recognise(single["sd1"]))
-    models.get("sd1").save(parts, tmp_path / "folder", "diffusers")
+    models.get("sd1").save(parts, Target(tmp_path / "folder", "diffusers"))
 
     def full(*_: object) -> None:
         raise UserError("the disk is full", "free some space")
 
-    monkeypatch.setattr(export.tensorfile, "write", full)
+    monkeypatch.setattr(saving.tensorfile, "write", full)
     with pytest.raises(UserError, match="the disk is full"):
-        models.get("sd1").save(parts, tmp_path / "folder", "diffusers")
+        models.get("sd1").save(parts, Target(tmp_path / "folder", "diffusers"))
     with pytest.raises(UserError, match=r"model_index\.json"):
         recognise(tmp_path / "folder")
 

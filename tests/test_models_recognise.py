@@ -180,7 +180,7 @@ def test_extra_tensors_are_listed(name: str, tmp_path: Path) -> None:
 def test_a_tensor_of_the_wrong_shape_is_named(tmp_path: Path) -> None:
     name = f"{_UNET}middle_block.0.in_layers.2.weight"
     error = refusal(write(tmp_path / "m.safetensors", changed("sd1", lambda shapes: shapes.update({name: (64, 64, 1, 1)}))))
-    assert f"`{name}` of the Stable Diffusion 1.x unet is [64, 64, 1, 1]; its other tensors ask for [64, 64, 3, 3]" in error.message
+    assert f"`{name}` of the Stable Diffusion 1.x unet is [64, 64, 1, 1]; its other tensors need [64, 64, 3, 3]" in error.message
 
 
 def test_shapes_without_a_rule_are_refused_by_name(tmp_path: Path) -> None:
@@ -323,3 +323,12 @@ def test_whatever_is_wrong_is_told_to_the_user(tmp_path: Path) -> None:
                 continue
             with pytest.raises(UserError):
                 recognise(write(tmp_path / "m.safetensors", broken))
+
+
+@pytest.mark.parametrize(
+    ("said", "side"),
+    [("512x512", 512), ("1216 x 832", 1024), ("64x64", 64), ("", None), ("large", None), ("9999x9999", None), ("1x1", None)],
+)
+def test_the_resolution_that_a_models_file_names(said: str, side: int | None, tmp_path: Path) -> None:
+    named = original("sd1", TINY_SD1)
+    assert recognise(write(tmp_path / "m.safetensors", named, metadata={"modelspec.resolution": said})).resolution == side

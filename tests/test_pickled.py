@@ -18,7 +18,7 @@ from torch import Tensor
 
 from engine import pickled
 from engine.errors import UserError
-from engine.models.sources import open_file
+from engine.models.tensor_sources import open_file
 from engine.models.weights import reader
 
 DTYPES = [torch.float64, torch.float32, torch.float16, torch.bfloat16, torch.int64, torch.int32, torch.uint8, torch.bool]

@@ -13,7 +13,7 @@ import torch.nn.functional as F
 from engine import models
 from engine.diffusion.objective import draw
 from engine.errors import UserError
-from engine.generation import conditioning, generate
+from engine.generation import conditioning, decoding, generate
 from engine.generation.prompt import Shot
 from recipes.micro_base import autoencoder, card, dataset, diffusion, drawing, quality, scenes, words
 from recipes.micro_base.__main__ import main
@@ -243,7 +243,7 @@ def test_many_pictures_at_once_are_those_that_the_engine_makes(micro_sd: Path) -
     shot = Shot(prompt, "", 64, 64, 42, 4, 3.0, "euler", False, 1.0)
     cond = conditioning.encode(model.network.family, model.encoders, shot)
     latents = generate.generate(model.network, shot, cond)
-    (whole,) = generate.decode(model.network.family, model.vae, [latents], CPU)
+    (whole,) = decoding.decode(model.network.family, model.vae, [latents], CPU)
     assert int((whole.permute(2, 0, 1).int() - second.int()).abs().max()) <= 1
 
 

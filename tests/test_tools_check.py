@@ -16,11 +16,12 @@ from PIL import Image
 
 from engine.data.buckets import BucketOptions
 from engine.data.captions import CaptionOptions
-from engine.data.folder import Dataset, Scan, Subset, SubsetOptions, find
+from engine.data.folder import find
 from engine.data.index import Index
+from engine.data.items import Dataset, Scan, Subset, SubsetOptions
 from engine.data.scan import scan
 from engine.tools import check, contact_sheet, dataset_report
-from engine.tools.dataset_report import Plan, examine
+from engine.tools.dataset_report import RunShape, examine
 
 Make = Callable[..., list[Path]]
 BUCKETS = BucketOptions((64, 64), minimum=32, maximum=128, step=32)
@@ -53,7 +54,7 @@ def test_doctests() -> None:
 
 def test_numbers(root_folder: Path) -> None:
     with Index(None) as index:
-        report = examine(read(root_folder, index), words, Plan(epochs=3, accumulation=2))
+        report = examine(read(root_folder, index), words, RunShape(epochs=3, accumulation=2))
     cat, dog, reg = report.folders
     assert [(folder.pictures, folder.samples) for folder in report.folders] == [(1, 1), (4, 16), (3, 17)]
     assert report.samples_per_epoch == 34 and sum(bucket.samples for bucket in report.buckets) == 34
@@ -61,18 +62,18 @@ def test_numbers(root_folder: Path) -> None:
     assert report.steps_per_epoch == -(-batches // 2) and report.steps == 3 * report.steps_per_epoch and report.epochs == 3
     assert abs(sum(folder.share for folder in report.folders) - 1) < 1e-9
     assert (dog.trigger, cat.trigger, reg.trigger) == (("sks dog",), ("cat",), ())
-    assert dog.sources == {"file": 4} and cat.sources == {"folder": 1} and dog.varying == 4
+    assert (dog.captions, cat.captions, dog.varying) == (".txt files", "the folder's name, `cat`", 4)
 
 
 def test_length_from_steps(root_folder: Path) -> None:
     with Index(None) as index:
-        report = examine(read(root_folder, index), words, Plan(steps=100))
+        report = examine(read(root_folder, index), words, RunShape(steps=100))
     assert report.steps == 100 and report.epochs == -(-100 // report.steps_per_epoch)
 
 
 def test_odd_pictures_are_remarked(root_folder: Path) -> None:
     with Index(None) as index:
-        report = examine(read(root_folder, index), words, Plan())
+        report = examine(read(root_folder, index), words, RunShape())
     kinds = {(picture.item.image.parent.name, picture.item.image.name): [r.kind for r in picture.remarks] for picture in report.pictures}
     assert kinds["4_sks dog", "1.png"] == ["long"]
     assert kinds["4_sks dog", "2.png"] == ["small"]
@@ -88,7 +89,7 @@ def test_one_folder_in_two_data_sets_is_no_copy(tmp_path: Path, pictures: Make) 
     subset = Subset(tmp_path / "x")
     with Index(None) as index:
         found = scan([Dataset((subset,), BUCKETS), Dataset((subset,), BucketOptions((128, 128), minimum=64, maximum=256))], index)
-        report = examine(found, words, Plan())
+        report = examine(found, words, RunShape())
     assert not any(remark.kind == "copy" for picture in report.pictures for remark in picture.remarks)
     text = check.text(report)
     assert "x (data set 1)" in text and "x (data set 2)" in text
@@ -97,7 +98,7 @@ def test_one_folder_in_two_data_sets_is_no_copy(tmp_path: Path, pictures: Make) 
 def test_text_says_it_all(root_folder: Path) -> None:
     (root_folder / "pics <b>" / "1_cat" / "bad.png").write_bytes(b"x")
     with Index(None) as index:
-        text = check.text(examine(read(root_folder, index), words, Plan(epochs=2)))
+        text = check.text(examine(read(root_folder, index), words, RunShape(epochs=2)))
     for part in ("4_sks dog", "1_animal (regularisation)", "64 x 64", "2 epochs", "92 at most", "bad.png: it is no picture"):
         assert part in text
     assert max(map(len, text.splitlines())) < 300
@@ -107,7 +108,7 @@ def test_a_set_without_a_sound_picture_still_gives_a_report(tmp_path: Path) -> N
     (tmp_path / "1_x").mkdir()
     (tmp_path / "1_x" / "bad.png").write_bytes(b"x")
     with Index(None) as index:
-        report = examine(scan([Dataset(find(tmp_path).subsets, BUCKETS)], index), words, Plan())
+        report = examine(scan([Dataset(find(tmp_path).subsets, BUCKETS)], index), words, RunShape())
     assert report.steps == 0 and "bad.png" in check.text(report) and "No captions" in check.text(report)
 
 
@@ -132,7 +133,7 @@ class Page(HTMLParser):
 def test_contact_sheet_shows_every_crop(root_folder: Path) -> None:
     target = root_folder / "out" / "check.html"
     with Index(None) as index:
-        report = examine(read(root_folder, index), words, Plan())
+        report = examine(read(root_folder, index), words, RunShape())
         contact_sheet.write(report, index, target)
     html = target.read_text(encoding="utf-8")
     page = Page()

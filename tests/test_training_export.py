@@ -14,13 +14,13 @@ import torch
 from training_facts import facts
 from training_fakes import ALPHA, DOWN, UP, FixedMethod
 
-from engine import files, tensorfile
+from engine import headers, tensorfile
 from engine.adapters.base import Diverged, NothingLearned
 from engine.adapters.sizes import Sizes, told
 from engine.config.schema import Config, SaveConfig
 from engine.errors import UserError
-from engine.training import checkpoint
-from engine.training.checkpoint import Exporter, due
+from engine.training import export
+from engine.training.export import Exporter, due
 from engine.training.loop import Update
 from engine.training.metadata import modelspec, run_metadata
 from engine.training.runfolder import RunFolder
@@ -44,7 +44,7 @@ def there(place: RunFolder) -> list[str]:
 
 
 def test_doctests() -> None:
-    assert doctest.testmod(checkpoint).failed == 0
+    assert doctest.testmod(export).failed == 0
 
 
 def test_names(place: RunFolder) -> None:
@@ -154,12 +154,12 @@ def test_the_number_format_of_a_file(place: RunFolder, precision: str | None, dt
 @pytest.mark.parametrize("changed", [{}, {"no_metadata": True}])
 def test_the_metadata_of_a_file(place: RunFolder, monkeypatch: pytest.MonkeyPatch, changed: dict[str, bool]) -> None:
     """The run's and the Model Spec's at this moment, with this epoch and step, and the hashes over tensors and `ss_*` alone."""
-    monkeypatch.setattr(checkpoint.time, "time", lambda: 1700001234.5)
+    monkeypatch.setattr(export.time, "time", lambda: 1700001234.5)
     config, method, of_run = Config(save=SaveConfig(**changed)), FixedMethod(), facts(output_name="初音")
     Exporter(place, [method], config, of_run).save(place.final, 3, 17)
     ss = told(run_metadata(config, of_run, 3, 17, 1700001234.5), Sizes("2", "1.0", "", ""))
     spec = modelspec(config, of_run, 1700001234.5)
-    found = files.read_header(place.final)
+    found = headers.read(place.final)
     data = place.final.read_bytes()[found.data_start :]
     assert found.metadata == {
         **ss, **spec, "sshs_model_hash": hashlib.sha256(data).hexdigest(), "sshs_legacy_hash": hashlib.sha256(b"").hexdigest()[:8],
@@ -223,7 +223,7 @@ def test_where_the_place_refuses_the_last_file_goes_elsewhere(tmp_path: Path, mo
     elsewhere = next(tmp_path.glob("lora-*/*"))
     assert elsewhere.name == "x" * 40 + ".safetensors" and f"saved as {elsewhere} instead" in caught.value.message
     assert (caught.value.hint, caught.value.where) == ("it is complete: move it to where you want it", f"{str(path)[:80]}...")
-    assert [files.read_header(elsewhere).metadata[f"ss_{name}"] for name in ("epoch", "steps")] == ["2", "9"]
+    assert [headers.read(elsewhere).metadata[f"ss_{name}"] for name in ("epoch", "steps")] == ["2", "9"]
 
 
 def test_where_no_place_takes_it_the_first_refusal_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -17,7 +17,7 @@ from runs import config, quiet
 from engine import models
 from engine.data.order import Order
 from engine.device import Compute
-from engine.models.base import Base
+from engine.models.base_model import Base
 from engine.models.family import Checkpoint
 from engine.optimization.optimizers import find_optimizer
 from engine.tools.pictures import read_pictures

@@ -16,7 +16,7 @@ from engine.adapters import DeltaArgs
 from engine.adapters.base import MethodSettings
 from engine.config.schema import Config, NetworkConfig, OptimizerConfig, TrainingConfig
 from engine.errors import UserError
-from engine.models.base import Base
+from engine.models.base_model import Base
 from engine.models.family import Site
 from engine.training import methods
 from engine.training.methods import Chosen, chosen, part_rates

@@ -18,18 +18,18 @@ from engine.training import loop
 from engine.training import train as training
 from engine.training.metrics import Sums
 from engine.training.optim import Optimization, RateRule, make_optimizer
-from engine.training.train import Loaded
+from engine.training.train import Ready
 
 Pictures = Callable[..., list[Path]]
 CPU = torch.device("cpu")
 
 
 @pytest.fixture
-def load(tmp_path: Path, pictures: Pictures) -> Callable[..., Loaded]:
+def load(tmp_path: Path, pictures: Pictures) -> Callable[..., Ready]:
     """`load(model, *flags)`: a run over four small pictures, ready for its first step."""
     pictures(tmp_path / "data" / "2_sks dot", ((64, 64),) * 4, caption="sks dot, grey")
 
-    def make(model: Path, *flags: str) -> Loaded:
+    def make(model: Path, *flags: str) -> Ready:
         size = ("--resolution", "64", "--min_bucket_reso", "64", "--network_dim", "4", "--device", "cpu", "--max_train_steps", "4")
         where = ("--pretrained_model_name_or_path", str(model), "--train_data_dir", str(tmp_path / "data"))
         return training.load(training.understand(config(tmp_path, *where, *size, *flags), (), quiet()[0]))
@@ -37,7 +37,7 @@ def load(tmp_path: Path, pictures: Pictures) -> Callable[..., Loaded]:
     return make
 
 
-def optimization(loaded: Loaded, scaler: torch.amp.GradScaler | None = None) -> Optimization:
+def optimization(loaded: Ready, scaler: torch.amp.GradScaler | None = None) -> Optimization:
     """The optimizer that the run's settings name."""
     settings = loaded.run.config.optimizer
     groups = [group for method in loaded.networks.methods for group in method.parameter_groups()]
@@ -46,7 +46,7 @@ def optimization(loaded: Loaded, scaler: torch.amp.GradScaler | None = None) -> 
     return Optimization(optimizer, groups, rule, max_grad_norm=1.0, scaler=scaler)
 
 
-def second_update(loaded: Loaded, scaler: torch.amp.GradScaler | None = None) -> Count:
+def second_update(loaded: Ready, scaler: torch.amp.GradScaler | None = None) -> Count:
     """What the loop's second update asks of the device: the optimizer's state is there, the batches are made."""
     updates = list(loaded.run.plan.updates())[:2]
     batches = iter([loaded.collate(planned) for planned, _ in zip(loaded.run.plan.order.batches(), range(4), strict=False)])
@@ -75,7 +75,7 @@ def second_update(loaded: Loaded, scaler: torch.amp.GradScaler | None = None) ->
     ],
     ids=["unet only", "batch of 2 with text encoder", "accumulated and checkpointed", "dropout"],
 )
-def test_an_update_reads_nothing(load: Callable[..., Loaded], micro_sd: Path, precision: str, flags: tuple[str, ...]) -> None:
+def test_an_update_reads_nothing(load: Callable[..., Ready], micro_sd: Path, precision: str, flags: tuple[str, ...]) -> None:
     count = second_update(load(micro_sd, "--mixed_precision", precision, *flags))
     assert count.operations.total() > 1000  # the backward pass was seen too
     assert count.operations["native_group_norm_backward"]
@@ -83,18 +83,18 @@ def test_an_update_reads_nothing(load: Callable[..., Loaded], micro_sd: Path, pr
 
 
 @pytest.mark.parametrize("precision", ["no", pytest.param("bf16", marks=pytest.mark.slow)])
-def test_an_update_of_sdxl_reads_nothing(load: Callable[..., Loaded], micro_sdxl: Path, precision: str) -> None:
+def test_an_update_of_sdxl_reads_nothing(load: Callable[..., Ready], micro_sdxl: Path, precision: str) -> None:
     assert not second_update(load(micro_sdxl, "--mixed_precision", precision, "--network_train_unet_only")).reads
     assert not second_update(load(micro_sdxl, "--mixed_precision", precision)).reads
 
 
-def trained_tensors(loaded: Loaded) -> int:
+def trained_tensors(loaded: Ready) -> int:
     return sum(len(group.params) for method in loaded.networks.methods for group in method.parameter_groups())
 
 
 @pytest.mark.parametrize(("optimizer", "reads"), [("AdamW", {}), ("Lion", {"_local_scalar_dense": 1})])
 def test_the_loss_scaler_reads_once_an_optimizer_step(
-    load: Callable[..., Loaded], micro_sd: Path, optimizer: str, reads: dict[str, int]
+    load: Callable[..., Ready], micro_sd: Path, optimizer: str, reads: dict[str, int]
 ) -> None:
     """AdamW's fused kernel sees an overflow by itself; for the others the scaler must know before it lets them step."""
     loaded = load(micro_sd, "--optimizer_type", optimizer, "--gradient_accumulation_steps", "2")
@@ -103,7 +103,7 @@ def test_the_loss_scaler_reads_once_an_optimizer_step(
 
 @pytest.mark.parametrize(("optimizer", "each"), [("Prodigy", 2), ("Adafactor", 1)])
 def test_self_tuning_optimizers_read_in_the_optimizer_step_alone(
-    load: Callable[..., Loaded], micro_sd: Path, optimizer: str, each: int
+    load: Callable[..., Ready], micro_sd: Path, optimizer: str, each: int
 ) -> None:
     """They read for each tensor they train, however many micro-batches the step gathers."""
     for accumulation in ("1", "2"):
@@ -114,7 +114,7 @@ def test_self_tuning_optimizers_read_in_the_optimizer_step_alone(
 @pytest.mark.parametrize("flags", [pytest.param(("--network_train_unet_only",), marks=pytest.mark.slow), ()], ids=["unet only", "all"])
 @pytest.mark.parametrize("model", ["micro_sd", "micro_sdxl"])
 def test_a_micro_step_works_where_nothing_can_be_read(
-    load: Callable[..., Loaded], request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch, model: str, flags: tuple[str, ...]
+    load: Callable[..., Ready], request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch, model: str, flags: tuple[str, ...]
 ) -> None:
     """On the meta device, where tensors have no values: reading one, or copying it to the CPU, raises. Only the batch goes there."""
     monkeypatch.setattr(torch, "is_autocast_enabled", lambda device: False)  # it does not know the meta device

@@ -5,13 +5,15 @@ from __future__ import annotations
 import json
 import signal
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 import torch
 from runs import config, quiet
 
-from engine import files, tensorfile
+from engine import files, headers, tensorfile
+from engine.data.batches import Batch
 from engine.errors import UserError
 from engine.training import train as training
 from engine.training.session import Result
@@ -42,7 +44,7 @@ def run(folder: Path, *arguments: str) -> Result:
 
 def hash_of(path: Path) -> str:
     """`sshs_model_hash` of a file."""
-    return files.read_header(path).metadata["sshs_model_hash"]
+    return headers.read(path).metadata["sshs_model_hash"]
 
 
 def test_a_run_writes_its_file_settings_log_and_metadata(tmp_path: Path, micro_sd: Path, data: Path) -> None:
@@ -51,13 +53,13 @@ def test_a_run_writes_its_file_settings_log_and_metadata(tmp_path: Path, micro_s
     assert result.file == tmp_path / "output" / "訓練_資料" / "訓練_資料.safetensors"
     assert (result.step, result.interrupted) == (8, False)  # 2 epochs of 8 samples in batches of 2
     assert {path.name for path in folder.iterdir()} >= {"settings.toml", "train.log", "訓練_資料-000001.safetensors"}
-    metadata = files.read_header(result.file).metadata
+    metadata = headers.read(result.file).metadata
     told = [metadata[f"ss_{name}"] for name in ("network_module", "network_dim", "steps", "epoch")]
     assert told == ["networks.lora", "4", "8", "2"]
     assert json.loads(metadata["ss_tag_frequency"])["2_sks cat"] == {"sks cat": 3, "sitting": 3, "grass": 3}
     assert json.loads(metadata["ss_dataset_dirs"])["1_blue dot"] == {"n_repeats": 1, "img_count": 2}
     assert metadata["modelspec.architecture"] == "stable-diffusion-v1/lora"
-    assert metadata["sshs_model_hash"] == files.sha256(result.file, files.read_header(result.file).data_start)
+    assert metadata["sshs_model_hash"] == files.sha256(result.file, headers.read(result.file).data_start)
     assert str(tmp_path) not in json.dumps(metadata, ensure_ascii=False)
 
 
@@ -66,7 +68,7 @@ def test_every_module_has_its_alpha_and_the_metadata_say_which(tmp_path: Path, m
     first = run(tmp_path, *flags(micro_sd, data, *only, "--network_args", "conv_dim=2"))
     again = run(tmp_path, *flags(micro_sd, data, *only, "--network_weights", str(first.file), "--dim_from_weights", "--network_dim", "9"))
     for file in (first.file, again.file):
-        tensors, metadata = tensorfile.read(file), files.read_header(file).metadata
+        tensors, metadata = tensorfile.read(file), headers.read(file).metadata
         alphas = {name: float(tensor) for name, tensor in tensors.items() if name.endswith(".alpha")}
         assert 3 * len(alphas) == len(tensors)
         assert {alpha for name, alpha in alphas.items() if name.endswith("conv1.alpha")} == {1.0}
@@ -83,6 +85,16 @@ def test_the_settings_of_a_run_give_the_same_run(tmp_path: Path, micro_sd: Path,
     assert hash_of(again.file) == hash_of(first.file)
 
 
+def split(batch: Batch, size: int) -> list[Batch]:
+    """The samples in pieces of at most `size`: what was drawn for each stays as it is."""
+    pieces = []
+    for start in range(0, len(batch), size):
+        part = slice(start, start + size)
+        ids = None if batch.ids is None else batch.ids[:, part]  # its batch dimension is the second
+        pieces.append(replace(batch.map(lambda tensor, part=part: tensor[part]), ids=ids, samples=batch.samples[part]))
+    return pieces
+
+
 def test_how_a_step_is_cut_changes_nothing(tmp_path: Path, micro_sd: Path, pictures: Pictures) -> None:
     """Randomness belongs to the sample (rule 9): the gradient of 5 samples, whole and in pieces of 2, 2 and 1."""
     pictures(tmp_path / "data" / "1_dot", ((64, 64),) * 5)
@@ -92,7 +104,7 @@ def test_how_a_step_is_cut_changes_nothing(tmp_path: Path, micro_sd: Path, pictu
     params = [param for method in loaded.networks.methods for group in method.parameter_groups() for param in group.params]
 
     def gradient(size: int) -> torch.Tensor:
-        for piece in batch.split(size):
+        for piece in split(batch, size):
             (loaded.step(piece)[0] * (len(piece) / len(batch))).backward()
         found = torch.cat([param.grad.flatten() for param in params if param.grad is not None])
         for param in params:
@@ -109,10 +121,10 @@ def test_sdxl_trains_its_unet_on_text_encoded_ahead(tmp_path: Path, micro_sdxl: 
     arguments = flags(micro_sdxl, data, *only)
     result = training.train(config(tmp_path, *arguments), reporter=reporter)
     assert "text is encoded ahead for every caption" in said.getvalue()
-    names = files.read_header(result.file).tensors
+    names = headers.read(result.file).tensors
     assert names
     assert all(name.startswith("lora_unet_") for name in names)
-    assert files.read_header(result.file).metadata["ss_base_model_version"] == "sdxl_base_v1-0"
+    assert headers.read(result.file).metadata["ss_base_model_version"] == "sdxl_base_v1-0"
 
 
 @pytest.mark.parametrize("optimizer", ["AdamW", "Lion", "Adafactor", "Prodigy"])
@@ -177,14 +189,15 @@ def test_pictures_do_not_change_the_training(tmp_path: Path, micro_sd: Path, dat
 
 @pytest.mark.parametrize(("module", "args"), [("networks.lora", ()), ("networks.loha", ()), ("lycoris.kohya", ("algo=loha", "conv_dim=2"))])
 def test_training_continues_from_a_file(tmp_path: Path, micro_sd: Path, data: Path, module: str, args: tuple[str, ...]) -> None:
-    short = ("--max_train_epochs", "0", "--save_precision", "float", "--network_module", module, *(("--network_args", *args) if args else ()))
+    more = ("--network_args", *args) if args else ()
+    short = ("--max_train_epochs", "0", "--save_precision", "float", "--network_module", module, *more)
     first = run(tmp_path, *flags(micro_sd, data, *short, "--max_train_steps", "2"))
     more = ("--network_weights", str(first.file), "--learning_rate", "1e-12", "--max_train_steps", "1")
     second = run(tmp_path, *flags(micro_sd, data, *short, *more))
     one, other = tensorfile.read(first.file), tensorfile.read(second.file)
     for name in one:
         torch.testing.assert_close(one[name], other[name], rtol=0, atol=1e-9)
-    metadata = files.read_header(second.file).metadata
+    metadata = headers.read(second.file).metadata
     assert [metadata[f"ss_network_{name}"] for name in ("module", "dim", "alpha")] == [module, "4", "2.0"]
     assert json.loads(metadata["ss_network_args"]).get("algo") == (args[0].partition("=")[2] if args else None)
 

@@ -12,7 +12,7 @@ from engine.adapters import file
 from engine.adapters.base import ParamGroup
 from engine.adapters.sizes import Sizes, told
 from engine.data.buckets import BucketOptions, Placement
-from engine.data.folder import Dataset, Item, Scan, Subset
+from engine.data.items import Dataset, Item, Scan, Subset
 from engine.data.order import Order
 
 DOWN, UP, ALPHA = "lora_unet_x.lora_down.weight", "lora_unet_x.lora_up.weight", "lora_unet_x.alpha"

@@ -11,7 +11,7 @@ adding to it in place costs four copies in the backward pass. The input also get
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Protocol
@@ -134,13 +134,6 @@ class Method(Protocol):
 
     def names(self) -> list[str]:
         """The sites that carry an adapter, in file naming."""
-
-
-class MethodType(Protocol):
-    """What a row of the table loads: it builds the method."""
-
-    def make(self, sites: Sequence[Site], settings: MethodSettings) -> Method:
-        """See `engine.adapters.make`."""
 
 
 class Attachment:

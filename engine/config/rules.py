@@ -13,6 +13,7 @@ from engine.config.schema import Config, TrainingConfig
 from engine.config.schema_data import BucketSettings, DatasetOptions
 from engine.config.sources import DatasetTree
 from engine.config.toml_lines import KeyPath
+from engine.pixels import bucket_faults
 
 _STEPS = TrainingConfig().max_train_steps
 SIZE_KEYS = ("resolution", "enable_bucket", "bucket_no_upscale", "min_bucket_reso", "max_bucket_reso", "bucket_reso_steps")
@@ -43,34 +44,18 @@ class View:
         self.findings.notice(self.origin(key), key, message)
 
 
-def _nearest(side: int, step: int) -> int:
-    return max(step, round(side / step) * step)
-
-
 def _buckets(view: View, options: BucketSettings, key_origin: Callable[[str], Origin]) -> None:
     """Sizes against bucket steps and limits, for the run and for each dataset."""
-
-    def problem(key: str, message: str) -> None:
-        view.findings.problem(key_origin(key), key, message)
-
-    step = options.bucket_reso_steps
-    if step % 32:
-        problem("bucket_reso_steps", f"{step} is no multiple of 32; the nearest is {_nearest(step, 32)}")
-        return
-    if options.resolution:
-        width, height = options.resolution
-        near = f"{_nearest(width, step)},{_nearest(height, step)}"
-        if width % step or height % step:
-            problem("resolution", f"{width},{height} is no multiple of {step} (bucket_reso_steps); the nearest is {near}")
-    longest, shortest = options.max_bucket_reso, options.min_bucket_reso
-    if not options.enable_bucket or options.bucket_no_upscale:
-        return
-    if longest and shortest and longest < shortest:
-        problem("max_bucket_reso", f"{longest} is below min_bucket_reso, {shortest}")
-    elif options.resolution and longest and longest < max(options.resolution):
-        problem("max_bucket_reso", f"{longest} is below the resolution; set it to {max(options.resolution)} or more")
-    elif options.resolution and shortest and shortest > min(options.resolution):
-        problem("min_bucket_reso", f"{shortest} is above the resolution; set it to {min(options.resolution)} or less")
+    faults = bucket_faults(
+        resolution=options.resolution,
+        enable=options.enable_bucket,
+        minimum=options.min_bucket_reso,
+        maximum=options.max_bucket_reso,
+        step=options.bucket_reso_steps,
+        no_upscale=options.bucket_no_upscale,
+    )
+    for fault in faults:
+        view.findings.problem(key_origin(fault.key), fault.key, f"{fault.message}; {fault.remedy}")
 
 
 def sizes(view: View) -> None:
@@ -155,7 +140,7 @@ def rates(view: View) -> None:
 
 
 def length(view: View) -> None:
-    """Epochs win over steps; the default, which the file of a run writes out too, was nobody's wish."""
+    """Epochs win over steps; the default is no choice, though the file of a run writes it out too."""
     training = view.config.training
     if training.max_train_epochs is not None and view.given("max_train_steps") and training.max_train_steps != _STEPS:
         view.notice("max_train_steps", "is not used: max_train_epochs says how long the run is")

@@ -7,8 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from engine.config.field import Ours, setting
-
-INTERPOLATIONS = ("lanczos", "nearest", "bilinear", "linear", "bicubic", "cubic", "area", "box")
+from engine.pixels import INTERPOLATIONS
 
 
 @dataclass(frozen=True)
@@ -130,11 +129,6 @@ class DataConfig(CaptionSettings, BucketSettings):
     def subset_options(self) -> SubsetOptions:
         """The flat settings as the options of a folder that sets none of its own."""
         return SubsetOptions(num_repeats=self.dataset_repeats, **_values(CaptionSettings, self))
-
-    def background(self) -> tuple[int, int, int]:
-        """`alpha_background` as red, green, blue, each 0-255."""
-        red, green, blue = bytes.fromhex(self.alpha_background.removeprefix("#"))
-        return red, green, blue
 
 
 def _values(kind: type[BucketSettings | CaptionSettings], source: DataConfig) -> dict[str, Any]:

@@ -9,6 +9,7 @@ from collections.abc import Mapping, Sequence
 from engine.config.keys import Key
 from engine.config.rows import HelpRow
 from engine.errors import did_you_mean, names, row_named
+from engine.pixels import rgb
 
 NO_VALUE = ()  # what an option of the command line without a value gives
 
@@ -231,8 +232,10 @@ def rate(raw: object) -> float:
 def colour(raw: object) -> str:
     """`#rrggbb`, in small letters."""
     word = text(raw).lower()
-    if not re.fullmatch("#[0-9a-f]{6}", word):
-        raise BadValue(f"`{word}` is not a colour; write it as `#ffffff`")
+    try:
+        rgb(word)
+    except ValueError as error:
+        raise BadValue(f"{error}; write it as `#ffffff`") from error
     return word
 
 

@@ -14,7 +14,7 @@ from torch import Tensor
 
 from engine.data.buckets import sdxl_size
 from engine.data.cache import LatentCache
-from engine.data.folder import Scan
+from engine.data.items import Scan
 from engine.data.order import Planned, Sample, samples
 
 
@@ -50,30 +50,12 @@ class Batch:
     cond: dict[str, Tensor] | None = None  # named tensors [B,...] of the family's Cond
     ids: Tensor | None = None  # [E,B,N] int64, where the text encoder runs inside the step
     mask: Tensor | None = None  # [B,1,h,w]
-    control: Tensor | None = None  # [B,3,H,W]
 
     def __len__(self) -> int:
         return len(self.samples)
 
     def map(self, change: Callable[[Tensor], Tensor]) -> Batch:
         """The batch with every tensor changed by `change`."""
-        return self._rebuilt(change, change)
-
-    def to(self, device: torch.device | str) -> Batch:
-        """The batch on a device; asynchronous where its memory is pinned."""
-        return self.map(lambda tensor: tensor.to(device, non_blocking=True))
-
-    def split(self, size: int) -> list[Batch]:
-        """The same samples in pieces of at most `size`: what was drawn for each stays as it is."""
-        pieces = []
-        for start in range(0, len(self), size):
-            part = slice(start, start + size)
-            piece = self._rebuilt(lambda tensor, part=part: tensor[part], lambda ids, part=part: ids[:, part])  # type: ignore[misc]
-            pieces.append(replace(piece, samples=self.samples[part]))
-        return pieces
-
-    def _rebuilt(self, change: Callable[[Tensor], Tensor], change_ids: Callable[[Tensor], Tensor]) -> Batch:
-        """The batch with its tensors changed; `ids` apart, whose batch dimension is the second."""
         return replace(
             self,
             mean=change(self.mean),
@@ -84,10 +66,13 @@ class Batch:
             size=change(self.size),
             weight=change(self.weight),
             cond=None if self.cond is None else {name: change(tensor) for name, tensor in self.cond.items()},
-            ids=None if self.ids is None else change_ids(self.ids),
+            ids=None if self.ids is None else change(self.ids),
             mask=None if self.mask is None else change(self.mask),
-            control=None if self.control is None else change(self.control),
         )
+
+    def to(self, device: torch.device | str) -> Batch:
+        """The batch on a device; asynchronous where its memory is pinned."""
+        return self.map(lambda tensor: tensor.to(device, non_blocking=True))
 
 
 @dataclass(frozen=True)
@@ -102,7 +87,6 @@ class Collator:
     condition: Condition | None = None
     tokenize: Tokenize | None = None
     prior_loss_weight: float = 1.0
-    true_crop: bool = False  # SDXL's size numbers: where the picture was really cut, instead of sd-scripts' rule
 
     def __post_init__(self) -> None:
         if (self.condition is None) == (self.tokenize is None):
@@ -115,10 +99,7 @@ class Collator:
         latents = [self.latents.get(item, sample.flip) for item, sample in zip(items, drawn, strict=True)]
         noises = [self.draw(sample.index, tuple(mean.shape)) for sample, (mean, _) in zip(drawn, latents, strict=True)]
         captions = [sample.caption for sample in drawn]
-        sizes = [
-            sdxl_size(item.placement, item.size, flip=sample.flip, true_crop=self.true_crop)
-            for item, sample in zip(items, drawn, strict=True)
-        ]
+        sizes = [sdxl_size(item.placement, item.size, flip=sample.flip) for item, sample in zip(items, drawn, strict=True)]
         return Batch(
             plan=planned,
             samples=tuple(drawn),

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from functools import lru_cache
 
 from engine.errors import UserError
+from engine.pixels import bucket_faults
 
 LONGEST = 16.0  # a picture more than this many times as long as wide is a mistake: its crop would show almost nothing of it
 
@@ -57,34 +58,16 @@ def table(resolution: Size, minimum: int, maximum: int, step: int) -> tuple[Size
 
 def check_options(options: BucketOptions) -> None:
     """Raise UserError where no bucket can be made from these numbers."""
-    width, height = options.resolution
-    if options.step < 8 or options.step % 8:
-        raise UserError(f"bucket_reso_steps is {options.step}", "it must be a multiple of 8; 64 is usual, SDXL takes 32 too")
-    if not options.enable:
-        if width % options.step or height % options.step:
-            near = " or ".join(f"{_nearest(width, options.step, up)}x{_nearest(height, options.step, up)}" for up in (False, True))
-            raise UserError(
-                f"resolution {width}x{height} is no multiple of {options.step} pixels",
-                f"choose {near}, or let pictures find their own size with enable_bucket = true",
-            )
-        return
-    if options.no_upscale:
-        if min(width, height) < options.step:
-            raise UserError(f"resolution {width}x{height} is smaller than bucket_reso_steps {options.step}", "raise the resolution")
-        return
-    low, high = options.minimum // options.step * options.step, -(-options.maximum // options.step) * options.step
-    if low < options.step:
-        raise UserError(f"min_bucket_reso {options.minimum} is smaller than bucket_reso_steps {options.step}", "raise it")
-    if low > min(width, height):
-        raise UserError(
-            f"min_bucket_reso {options.minimum} is larger than the resolution {width}x{height}",
-            f"set min_bucket_reso to {max(min(width, height) // 2 // options.step * options.step, options.step)}, or raise the resolution",
-        )
-    if high < max(width, height):
-        raise UserError(
-            f"max_bucket_reso {options.maximum} is smaller than the resolution {width}x{height}",
-            f"set max_bucket_reso to {max(width, height) * 2}, or lower the resolution",
-        )
+    faults = bucket_faults(
+        resolution=options.resolution,
+        enable=options.enable,
+        minimum=options.minimum,
+        maximum=options.maximum,
+        step=options.step,
+        no_upscale=options.no_upscale,
+    )
+    for fault in faults:
+        raise UserError(fault.message, fault.remedy, where=fault.key)
 
 
 def place(size: Size, options: BucketOptions) -> Placement:
@@ -114,23 +97,16 @@ def place(size: Size, options: BucketOptions) -> Placement:
     return Placement(bucket, resized, ((resized[0] - bucket[0]) // 2, (resized[1] - bucket[1]) // 2))
 
 
-def sdxl_size(placement: Placement, original: Size, *, flip: bool = False, true_crop: bool = False) -> tuple[int, int, int, int, int, int]:
+def sdxl_size(placement: Placement, original: Size, *, flip: bool = False) -> tuple[int, int, int, int, int, int]:
     """SDXL's six numbers for one sample: original height, width, crop top, left, target height, width.
 
-    The crop is sd-scripts' by default: the original fitted inside the bucket, half of what is left over, on the side that was not
-    cut. `true_crop` gives the offsets at which the resized picture was really cut.
+    The crop is sd-scripts', not the offset of the real cut: the original fitted inside the bucket, half of what is left over, on the side
+    that was not cut.
 
     >>> sdxl_size(Placement((1344, 768), (1365, 768), (10, 0)), (1920, 1080))
     (1080, 1920, 6, 0, 768, 1344)
-    >>> sdxl_size(Placement((1344, 768), (1365, 768), (10, 0)), (1920, 1080), flip=True, true_crop=True)
-    (1080, 1920, 0, 11, 768, 1344)
     """
     width, height = placement.bucket
-    if true_crop:
-        left, top = placement.crop
-        if flip:
-            left = placement.resized[0] - width - left
-        return original[1], original[0], top, left, height, width
     ratio = original[0] / original[1]
     wider = width / height > ratio
     fitted = (height * ratio, float(height)) if wider else (float(width), width / ratio)
@@ -180,8 +156,3 @@ def _rounded(length: float, step: int) -> int:
     """A length in whole pixels, lowered to a multiple of `step`."""
     whole = int(length + 0.5)
     return whole - whole % step
-
-
-def _nearest(length: int, step: int, up: bool) -> int:
-    """The next multiple of `step`, at least one."""
-    return max((-(-length // step) if up else length // step) * step, step)

@@ -18,7 +18,7 @@ from torch import Tensor
 
 from engine.data import decode, entries, images
 from engine.data.entries import Damaged, Memory, Tensors
-from engine.data.folder import Item
+from engine.data.items import Item
 from engine.errors import UserError
 
 EncodeImages = Callable[[Tensor], tuple[Tensor, Tensor]]  # pixels [B,3,H,W] in [-1,1] -> mean, std, each [B,C,h,w], unscaled

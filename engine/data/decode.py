@@ -15,8 +15,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from engine import pixels
 from engine.data import kinds
-from engine.errors import UserError
 
 if TYPE_CHECKING:
     from PIL import Image
@@ -64,16 +64,6 @@ def threads(count: int | None = None) -> Iterator[ThreadPoolExecutor]:
             pool.shutdown(wait=True, cancel_futures=True)
 
 
-def colour(text: str) -> tuple[int, int, int]:
-    """Red, green and blue of `#rrggbb` or a colour's name. Raises UserError."""
-    from PIL import ImageColor
-
-    try:
-        return ImageColor.getrgb(text)[:3]
-    except ValueError as error:
-        raise UserError(f"alpha_background `{text}` is no colour", "write #rrggbb, such as #ffffff, or a name, such as white") from error
-
-
 def formats() -> tuple[str, ...]:
     """Those of FORMATS that can be read here. Pillow is never left to choose: for some others it starts a program, or asks Windows."""
     from PIL import Image
@@ -98,12 +88,12 @@ def read(path: Path) -> bytes:
 def decode(source: bytes, background: str = "#ffffff", draft: int = 0) -> Decoded:
     """Decode a file's bytes completely. Raises Unreadable, with a message and a remedy.
 
-    Transparent pixels get `background`; of an animation the first frame is used. `draft` is a side in pixels: JPEG files then may
-    come out smaller, but not below it on their longer side, several times as fast.
+    Transparent pixels get `background` (`#rrggbb`); of an animation the first frame is used. `draft` is a side in pixels: JPEG files then
+    may come out smaller, but not below it on their longer side, several times as fast.
     """
     from PIL import Image
 
-    ground, size = colour(background), (0, 0)
+    ground, size = pixels.rgb(background), (0, 0)
     try:
         with Image.open(io.BytesIO(source), formats=formats()) as image:
             size, animated = image.size, bool(getattr(image, "is_animated", False))

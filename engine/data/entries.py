@@ -10,7 +10,7 @@ from pathlib import Path
 
 import torch
 
-from engine import files, tensorfile
+from engine import headers, tensorfile
 from engine.errors import UserError
 
 Tensors = dict[str, torch.Tensor]
@@ -40,7 +40,7 @@ def write(path: Path, groups: Mapping[str, Tensors], metadata: Mapping[str, str]
 def groups_in(path: Path) -> list[str]:
     """The groups that a file claims to hold, from its header alone. Raises Damaged."""
     try:
-        metadata = files.read_header(path).metadata
+        metadata = headers.read(path).metadata
     except (UserError, OSError) as error:
         raise Damaged(str(error)) from error
     return [key.removeprefix("crc32.") for key in metadata if key.startswith("crc32.")]
@@ -49,7 +49,7 @@ def groups_in(path: Path) -> list[str]:
 def read(path: Path, group: str | None = None) -> dict[str, Tensors]:
     """The groups of a file (or the one asked for), checksums verified. Raises Damaged."""
     try:
-        metadata = files.read_header(path).metadata
+        metadata = headers.read(path).metadata
         flat = tensorfile.read(path, lambda name: group is None or name.rpartition(".")[0] == group)
     except (UserError, OSError) as error:
         raise Damaged(str(error)) from error

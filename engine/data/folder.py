@@ -1,103 +1,18 @@
-"""Where the pictures are: `<repeats>_<text>`, flat and regularisation folders. The names are read as sd-scripts reads them.
-
-Also the types that the rest of the room speaks in: Subset, Dataset, Item, Scan.
-"""
+"""Where the pictures are: `<repeats>_<text>`, flat and regularisation folders. The names are read as sd-scripts reads them."""
 
 from __future__ import annotations
 
 import os
 from collections.abc import Iterable
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
 
-from engine.data.buckets import BucketOptions, Placement, Size
-from engine.data.captions import CaptionOptions
+from engine.data.items import Subset, SubsetOptions
 from engine.errors import UserError, did_you_mean, plural
 
 PICTURES = (".png", ".jpg", ".jpeg", ".webp", ".bmp")
 _SOMETIMES = (".avif", ".jxl")  # where Pillow, or a plug-in of it, can
 _NEVER = (".gif", ".tif", ".tiff", ".heic", ".heif", ".psd", ".tga")  # pictures, but not for training: named, so that nobody wonders
-
-CaptionSource = Literal["file", "folder", "none"]
-
-
-@dataclass(frozen=True)
-class SubsetOptions:
-    """How the pictures of one folder are treated."""
-
-    captions: CaptionOptions = field(default_factory=CaptionOptions)
-    caption_extension: str = ".txt"
-    flip_aug: bool = False
-    resize_interpolation: str = ""  # empty: area where both sides shrink, else Lanczos
-
-
-@dataclass(frozen=True)
-class Subset:
-    """One folder of pictures. `class_tokens` is the caption of pictures that have no caption file."""
-
-    directory: Path
-    repeats: int = 1
-    class_tokens: str = ""
-    is_reg: bool = False
-    options: SubsetOptions = field(default_factory=SubsetOptions)
-
-
-@dataclass(frozen=True)
-class Dataset:
-    """Folders that share their buckets and batch size; a run may have several, for instance one a resolution."""
-
-    subsets: tuple[Subset, ...]
-    buckets: BucketOptions
-    batch_size: int = 1
-
-
-@dataclass(frozen=True)
-class Item:
-    """One picture of one folder, ready to be cached and trained on."""
-
-    image: Path
-    caption: str  # the caption file's whole text, or the folder's text
-    caption_source: CaptionSource
-    dataset: int  # index into Scan.datasets
-    subset: int  # index into Scan.subsets
-    repeats: int  # of its folder; how often a regularisation picture is really used is decided per epoch
-    is_reg: bool
-    size: Size  # pixels, EXIF orientation applied
-    digest: str  # SHA-256 of the file
-    placement: Placement
-    flip_aug: bool
-    interpolation: str
-    traits: tuple[str, ...] = ()  # "alpha", "animated", "16-bit", ... (engine/data/decode.py)
-
-
-@dataclass(frozen=True)
-class Problem:
-    """A file that cannot be trained on as it is, and the remedy."""
-
-    file: Path
-    message: str
-    hint: str
-
-
-@dataclass(frozen=True)
-class Scan:
-    """Everything a run knows of its pictures. `subsets` are those of all data sets in order."""
-
-    datasets: tuple[Dataset, ...]
-    subsets: tuple[Subset, ...]
-    items: tuple[Item, ...]
-    notes: tuple[str, ...] = ()
-    problems: tuple[Problem, ...] = ()
-
-    @property
-    def batch_sizes(self) -> tuple[int, ...]:
-        """The batch size of each data set."""
-        return tuple(dataset.batch_size for dataset in self.datasets)
-
-    def caption_options(self, item: Item) -> CaptionOptions:
-        """How this item's caption is treated."""
-        return self.subsets[item.subset].options.captions
 
 
 @dataclass(frozen=True)
@@ -215,7 +130,7 @@ def _concepts(root: Path, key: str, is_reg: bool, repeats: int, options: SubsetO
         if parsed is None:
             nameless.append(folder)
         elif parsed[0] < 1:
-            notes.append(f"{folder}: skipped, because it asks for {parsed[0]} repeats")
+            notes.append(f"{folder}: skipped, because its name says {parsed[0]} repeats")
         elif not list_folder(folder).pictures:
             notes.append(f"{folder}: skipped, because it holds no pictures")
         else:
@@ -242,7 +157,7 @@ def _nothing_found(root: Path, key: str, top: Listing, nameless: Iterable[Path])
     numbered = [(folder, parsed[0]) for folder in top.folders if (parsed := parse_name(folder.name)) is not None]
     for folder, repeats in numbered:
         if repeats < 1 and list_folder(folder).pictures:
-            told = f"no pictures found for {key}: the folder `{folder.name}` in it asks for {repeats} repeats"
+            told = f"no pictures found for {key}: the folder `{folder.name}` in it says {repeats} repeats"
             return UserError(told, "begin its name with 1 or more: how often each picture is used in an epoch", where=str(root))
     filled = [(folder, len(list_folder(folder).pictures)) for folder in nameless]
     for folder, count in filled:
@@ -280,4 +195,3 @@ def _skipped(folder: Path) -> str:
 def _real_name(folder: Path) -> str:
     """The folder's name, also for `.` and paths that end in `..`."""
     return folder.resolve().name
-

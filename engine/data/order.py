@@ -14,7 +14,7 @@ from dataclasses import dataclass
 
 from engine import seeds
 from engine.data.captions import render, varies
-from engine.data.folder import Item, Scan
+from engine.data.items import Item, Scan
 
 
 @dataclass(frozen=True)
@@ -145,6 +145,10 @@ class Order:
         while (steps := steps - self.steps_in(epoch)) > 0:
             epoch += 1
         return epoch
+
+    def length(self, steps: int, epochs: int | None) -> tuple[int, int]:
+        """Optimizer steps and epochs of a run whose settings give either; epochs win, as in sd-scripts."""
+        return (self.steps(epochs), epochs) if epochs else (steps, self.epochs(steps))
 
     def sample_at(self, step: int) -> int:
         """Index of the first sample of this optimizer step (from 0): where to start to resume after `step` finished steps."""

@@ -13,8 +13,9 @@ from pathlib import Path
 from engine.data import encodings
 from engine.data.buckets import BucketOptions, Placement, Size, check_options, place
 from engine.data.captions import split
-from engine.data.folder import CaptionSource, Dataset, Item, Listing, Problem, Scan, Subset, list_folder, require_folder
+from engine.data.folder import Listing, list_folder, require_folder
 from engine.data.index import Index
+from engine.data.items import CaptionSource, Dataset, Item, Problem, Scan, Subset
 from engine.errors import UserError
 
 _LARGEST_CAPTION = 1 << 20  # bytes; nobody writes a megabyte about one picture
@@ -130,6 +131,22 @@ def trigger_words(found: Scan) -> dict[int, tuple[str, ...]]:
         else:
             words[number] = (subset.class_tokens,) if any(item.caption_source == "folder" for item in items) else ()
     return words
+
+
+def captions_from(subset: Subset, items: Sequence[Item]) -> str:
+    """Where the captions of a folder's items come from, in words; with numbers where they come from several places.
+
+    >>> captions_from(Subset(Path("1_cat")), ())
+    'nowhere: there are no pictures'
+    """
+    counts = Counter(item.caption_source for item in items)
+    names: dict[CaptionSource, str] = {
+        "file": f"{subset.options.caption_extension} files",
+        "folder": f"the folder's name, `{subset.class_tokens}`",
+        "none": "nowhere: they are empty",
+    }
+    told = [names[source] if len(counts) == 1 else f"{names[source]} ({counts[source]})" for source in sorted(counts)]
+    return " and ".join(told) or "nowhere: there are no pictures"
 
 
 def _opening(caption: str, separator: str) -> str:

@@ -62,7 +62,6 @@ class Objective:
     """What the network is asked to predict, and the weight of each t."""
 
     prediction: Literal["epsilon", "v_prediction"] = "epsilon"
-    loss_type: Literal["l2"] = "l2"
     min_snr_gamma: float | None = None
     debiased_estimation: bool = False
 

@@ -13,19 +13,20 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
-from engine import adapterfiles, adapters, files, tensorfile
+from engine import adapterfiles, adapters, files, headers, tensorfile
 from engine.adapters import file
 from engine.adapters.base import Method
 from engine.config.schema import Config
 from engine.errors import UserError
 from engine.generation import compare, png, promptfile
 from engine.generation.conditioning import encode, overlong
-from engine.generation.generate import Network, decode
+from engine.generation.decoding import decode
+from engine.generation.generate import Sampled
 from engine.generation.page import Row
-from engine.generation.png import Origin
+from engine.generation.png import Provenance
 from engine.generation.prompt import Prompt, Shot, parse_line
 from engine.generation.samples import Made, Painted, Painter, PictureProgress, plan, sampler_names
-from engine.models.base import Base, open_base
+from engine.models.base_model import Base, open_base
 from engine.models.family import Cond, Family
 
 Say = Callable[[str], None]
@@ -126,7 +127,7 @@ def sample(request: Request, say: Say, progress: PictureProgress | None = None) 
     """
     base = request.base
     family = base.family
-    side = base.checkpoint.resolution or family.resolution
+    side = base.resolution
     planned = plan(request.prompts, size=request.size or (side, side), sampler=request.sampler, karras=request.karras, seed=request.seed)
     shots = tuple(dict.fromkeys(planned))
     paths, again = compare.distinct(request.loras)
@@ -143,7 +144,7 @@ def sample(request: Request, say: Say, progress: PictureProgress | None = None) 
     say("loading the U-Net")
     unet = base.load("unet", request.dtype, request.device)
     vae = base.load("vae", family.vae_dtype(request.dtype, request.no_half_vae), "cpu")  # it waits in host memory
-    network = Network(family, unet, request.device, base.prediction, base.zero_terminal_snr)
+    network = Sampled(family, unet, request.device, base.prediction, base.zero_terminal_snr)
     sheet = compare.Page(folder, shots)
     made: list[Made] = []
     for lora, conds in zip(rows, conditions, strict=True):
@@ -163,7 +164,7 @@ def sample(request: Request, say: Say, progress: PictureProgress | None = None) 
     return Made(made[-1].page, pictures, tuple(notice for row in made for notice in row.notices))
 
 
-def _written(sheet: compare.Page, model: str, lora: _Lora | None, painted: Painted, origin: Origin) -> Made:
+def _written(sheet: compare.Page, model: str, lora: _Lora | None, painted: Painted, origin: Provenance) -> Made:
     """A row's pictures as files, and shown on the page. `model` is the base model's name."""
     stem = lora.path.stem if lora else f"{model}_base"
     pictures = [
@@ -187,7 +188,7 @@ def _read(path: Path, label: str) -> _Lora:
     file.modules(tensors, str(path))
     unet = {name: tensor for name, tensor in tensors.items() if adapterfiles.part(name) == "unet"}
     text = {name: tensor for name, tensor in tensors.items() if name not in unet}
-    metadata = files.read_header(path).metadata
+    metadata = headers.read(path).metadata
     return _Lora(path, label, unet, text, _number(metadata, "ss_steps"), _number(metadata, "ss_epoch"))
 
 
@@ -226,13 +227,13 @@ def _encode(request: Request, shots: Sequence[Shot], rows: Sequence[_Lora | None
     return found
 
 
-def _origin(request: Request, lora: _Lora | None) -> Origin:
+def _origin(request: Request, lora: _Lora | None) -> Provenance:
     """What the pictures' files say they were made with."""
     base = request.base
     clip_skip = request.clip_skip if base.family.uses_clip_skip else None
-    origin = Origin(model=base.path.stem, model_hash=base.file_hash()[:10] or None, clip_skip=clip_skip)
+    origin = Provenance(model=base.path.stem, model_hash=base.file_hash()[:10] or None, clip_skip=clip_skip)
     if lora:
-        content = files.sha256(lora.path, files.read_header(lora.path).data_start)  # what `sshs_model_hash` is the hash of
+        content = files.sha256(lora.path, headers.read(lora.path).data_start)  # what `sshs_model_hash` is the hash of
         made_with = ((lora.path.stem, content[:12]),)
         origin = dataclasses.replace(origin, adapters=made_with, training_step=lora.step, training_epoch=lora.epoch)
     return origin

@@ -22,7 +22,7 @@ from engine.generation.prompt import Shot
 
 NAME = "compare"  # of the page, and of the pictures' folder beside it
 _DIGITS = 8
-_NAME_BYTES = 120  # of a picture's name may be its LoRA's; a file system bears 255, and a temporary name takes some more
+_NAME_BYTES = 120  # of a picture's name may be its LoRA's; a file system allows 255, and a temporary name needs some more
 
 
 def place(wanted: Path | None, lora: Path | None, fallback: Path) -> tuple[Path, str]:

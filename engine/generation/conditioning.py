@@ -11,11 +11,12 @@ from collections.abc import Mapping, Sequence
 import torch
 from torch import Tensor, nn
 
-from engine.generation.prompt import Shot, emphasis
+from engine.generation.emphasis import emphasis
+from engine.generation.prompt import Shot
 from engine.models.family import Cond, Family
 from engine.models.tokens import LENGTHS, tokenizer
 
-_FAINT = 1e-3  # of the states' size: a mean below it says nothing, and dividing by it would blow the states up
+_FAINT = 1e-3  # of the states' size: a mean below it means nothing, and dividing by it would make the states huge
 
 Pieces = tuple[tuple[str, float], ...]
 

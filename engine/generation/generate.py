@@ -1,4 +1,4 @@
-"""Loaded networks and conditioning -> latents -> pixels. Files are somebody else's business.
+"""Loaded networks and conditioning -> the latents of one picture.
 
 Latents and guidance are float32; the network runs in its own dtype, which `family.predict` sees to. All randomness comes from a CPU
 generator made from the picture's seed: a seed repeats on every device and whatever was made before it, and the process's own random
@@ -11,7 +11,6 @@ from __future__ import annotations
 import contextlib
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import Protocol
 
 import torch
 from torch import Tensor, nn
@@ -19,13 +18,12 @@ from torch import Tensor, nn
 from engine.diffusion import samplers
 from engine.generation.prompt import Shot
 from engine.models.family import Cond, Family, Prediction
-from engine.models.vae import decode_images
 
 Progress = Callable[[int, int], None]  # steps done, steps in all; may raise to stop
 
 
 @dataclass(frozen=True)
-class Network:
+class Sampled:
     """The network that is sampled from, ready on its device, and how it was trained."""
 
     family: Family
@@ -42,7 +40,7 @@ def first_noise(seed: int, shape: Sequence[int]) -> tuple[Tensor, torch.Generato
 
 
 @torch.no_grad()
-def generate(network: Network, shot: Shot, cond: Cond, progress: Progress | None = None) -> Tensor:
+def generate(network: Sampled, shot: Shot, cond: Cond, progress: Progress | None = None) -> Tensor:
     """The latents of one picture, in the network's units: float32 [C, h, w] on the CPU.
 
     `cond` has leading dimension 2: negative prompt, prompt. Guidance runs both as one batch; at a scale of 1 the prompt runs alone.
@@ -64,7 +62,7 @@ def generate(network: Network, shot: Shot, cond: Cond, progress: Progress | None
     return latents[0].float().cpu()
 
 
-def _guided(network: Network, shot: Shot, cond: Cond) -> Callable[[Tensor, Tensor], Tensor]:
+def _guided(network: Sampled, shot: Shot, cond: Cond) -> Callable[[Tensor, Tensor], Tensor]:
     """The guided prediction, float32 [1, C, h, w], of a noisy sample [1, C, h, w] at a scalar t.
 
     negative + scale * (prompt - negative) (Ho and Salimans 2022, arXiv 2207.12598, in the form all samplers use).
@@ -84,74 +82,6 @@ def _guided(network: Network, shot: Shot, cond: Cond) -> Callable[[Tensor, Tenso
         return negative + shot.scale * (prompt - negative)
 
     return predict
-
-
-# ---- decoding ------------------------------------------------------------------------------------------------------------------------
-
-_NUMBERS_A_PIXEL = 1024  # live at the decoder's peak: three maps of 256 channels at full size (counted), and a third more for workspaces
-_CPU_BYTES = 4 << 30  # what decoding may take on a CPU before it is done in tiles: 1024 x 1024 in fp32
-_TILE = 512  # pixels; tiles overlap by a quarter and are blended
-
-
-class TiledVae(Protocol):
-    """The part of diffusers' AutoencoderKL that sets tiles."""
-
-    tile_sample_min_size: int  # pixels
-    tile_latent_min_size: int  # latent cells
-
-    def enable_tiling(self) -> None:
-        """Decode in overlapping tiles."""
-
-    def disable_tiling(self) -> None:
-        """Decode in one piece."""
-
-
-@torch.no_grad()
-def decode(family: Family, vae: nn.Module, latents: Sequence[Tensor], device: torch.device) -> list[Tensor]:
-    """Latents in the network's units, each [C, h, w] of any size -> pixels, each uint8 [H, W, 3] on the CPU.
-
-    The VAE, in its own dtype, is brought to `device` once, decodes one picture after the other, and goes back to where it was. A picture
-    that would not fit into free memory is decoded in tiles. What is not finite comes out black.
-    """
-    first = next(vae.parameters())
-    home, dtype = first.device, first.dtype
-    vae.to(device)
-    try:
-        pictures = []
-        for latent in latents:
-            pixels = latent.shape[-2] * latent.shape[-1] * family.latent.stride**2
-            with _tiles(vae, family.latent.stride, pixels * _NUMBERS_A_PIXEL * dtype.itemsize > _free_bytes(device)):
-                decoded = decode_images(vae, family.latent.unscaled(latent[None].to(device)))
-            levels = (decoded[0] * 127.5 + 127.5).nan_to_num(0.0, 0.0, 0.0).round().clamp(0, 255)
-            pictures.append(levels.to(torch.uint8).permute(1, 2, 0).cpu())
-        return pictures
-    finally:
-        vae.to(home)
-
-
-@contextlib.contextmanager
-def _tiles(vae: nn.Module, stride: int, wanted: bool) -> Iterator[None]:
-    """Decode in tiles of 512 pixels inside the block, where `wanted`."""
-    if not wanted:
-        yield
-        return
-    tiled: TiledVae = vae  # type: ignore[assignment]
-    before = tiled.tile_sample_min_size, tiled.tile_latent_min_size
-    tiled.tile_sample_min_size, tiled.tile_latent_min_size = _TILE, _TILE // stride
-    tiled.enable_tiling()
-    try:
-        yield
-    finally:
-        tiled.disable_tiling()
-        tiled.tile_sample_min_size, tiled.tile_latent_min_size = before
-
-
-def _free_bytes(device: torch.device) -> int:
-    """Memory that decoding may use: on a GPU what is free or held in reserve by torch."""
-    if device.type != "cuda":
-        return _CPU_BYTES
-    free, _ = torch.cuda.mem_get_info(device)
-    return int(free) + torch.cuda.memory_reserved(device) - torch.cuda.memory_allocated(device)
 
 
 @contextlib.contextmanager

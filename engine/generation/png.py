@@ -34,7 +34,7 @@ DISPLAY_NAMES = {
 
 
 @dataclass(frozen=True)
-class Origin:
+class Provenance:
     """What a picture was made with, beside its prompt. None is left out of the file."""
 
     model: str | None = None  # the base model's file name without its ending
@@ -45,11 +45,11 @@ class Origin:
     training_epoch: int | None = None
 
 
-def parameters(shot: Shot, origin: Origin) -> str:
+def parameters(shot: Shot, origin: Provenance) -> str:
     """The text a web UI reads back.
 
     >>> shot = Shot("a cat", "dog, blurry", 512, 768, 42, 28, 7.0, "euler_a", False, 1.0)
-    >>> origin = Origin(model="v1-5", model_hash="6ce0161689", adapters=(("my_lora", "abcdef012345"),), training_step=500)
+    >>> origin = Provenance(model="v1-5", model_hash="6ce0161689", adapters=(("my_lora", "abcdef012345"),), training_step=500)
     >>> print(parameters(shot, origin))  # doctest: +ELLIPSIS
     a cat
     Negative prompt: dog, blurry

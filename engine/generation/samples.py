@@ -2,7 +2,7 @@
 
 `Painter` makes pictures, `Previewer` a run's files of them. These have sd-scripts' names without its time of day, so that a picture made
 again takes the old one's place:
-`<name>_<000500 | e000003 | base>_<prompt, two digits>_<seed>.png`; "base" is the model without the adapter.
+`<name>_<000500 | base>_<prompt, two digits>_<seed>.png`; "base" is the model without the adapter.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from engine.adapters.base import Method
 from engine.diffusion import samplers
 from engine.errors import UserError
 from engine.generation import page, png
-from engine.generation.generate import Network, Progress, evaluating, generate
+from engine.generation.generate import Progress, Sampled, evaluating, generate
 from engine.generation.page import Row
 from engine.generation.prompt import Prompt, Shot, settle
 from engine.models.family import Cond
@@ -58,12 +58,11 @@ class Moment:
     step: int
     epoch: int | None = None
     loss: float | None = None  # running mean
-    by_epoch: bool = False  # file names count epochs
 
     @property
     def tag(self) -> str:
         """The moment in a file name."""
-        return f"e{self.epoch:06d}" if self.by_epoch and self.epoch is not None else f"{self.step:06d}"
+        return f"{self.step:06d}"
 
 
 @dataclass(frozen=True)
@@ -89,7 +88,7 @@ class Painter:
 
     def __init__(
         self,
-        network: Network,
+        network: Sampled,
         shots: Sequence[Shot],
         condition: Condition,
         decode: Decode,
@@ -134,14 +133,14 @@ class Previewer:
 
     def __init__(
         self,
-        network: Network,
+        network: Sampled,
         shots: Sequence[Shot],
         condition: Condition,
         decode: Decode,
         folder: Path,
         name: str,
         *,
-        origin: png.Origin,
+        origin: png.Provenance,
         methods: Sequence[Method] = (),
         encoders: Sequence[nn.Module] = (),
         progress: PictureProgress | None = None,
@@ -153,13 +152,6 @@ class Previewer:
         self._painter = Painter(network, shots, condition, decode, methods=methods, encoders=encoders, progress=progress)
         self._shots, self._folder, self._name, self._origin = tuple(shots), folder, name, origin
         self._record = page.load(folder, name)
-
-    @property
-    def has_base(self) -> bool:
-        """Whether the page has a row for strength 0 with every prompt of this run."""
-        shown = [set(row.cells) for row in self._record.rows if row.base]
-        columns = self._record.columns
-        return bool(shown) and all(shot in columns and columns.index(shot) in shown[0] for shot in self._shots)
 
     def base(self) -> Made:
         """The row for strength 0: what the model makes without what is trained."""
@@ -204,7 +196,7 @@ def _at_strength(shot: Shot, base: bool) -> Shot:
 
 @contextlib.contextmanager
 def _resting(methods: Sequence[Method]) -> Iterator[None]:
-    """Adapters without dropout inside the block; afterwards they are as training wants them, at the strength they had."""
+    """Adapters without dropout inside the block; afterwards they are in training mode again, at the strength they had."""
     strengths = [method.strength for method in methods]
     for method in methods:
         method.train(False)

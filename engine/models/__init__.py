@@ -17,11 +17,6 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True)
-class FamilyOptions:
-    """A family has no options of its own."""
-
-
-@dataclass(frozen=True)
 class FamilyRow:
     """One family in the registry. Sizes in pixels."""
 
@@ -29,9 +24,7 @@ class FamilyRow:
     help: str
     default_resolution: int
     max_bucket: int  # the longest side of a bucket unless the user says otherwise
-    bucket_step: int
     make: Callable[[], Family]  # imports torch
-    options: type = FamilyOptions
 
 
 def _sd1() -> Family:
@@ -47,8 +40,8 @@ def _sdxl() -> Family:
 
 
 FAMILIES: tuple[FamilyRow, ...] = (
-    FamilyRow("sd1", "Stable Diffusion 1.x and models trained from it", 512, 1024, 64, _sd1),
-    FamilyRow("sdxl", "Stable Diffusion XL base and models trained from it", 1024, 2048, 64, _sdxl),
+    FamilyRow("sd1", "Stable Diffusion 1.x and models trained from it", 512, 1024, _sd1),
+    FamilyRow("sdxl", "Stable Diffusion XL base and models trained from it", 1024, 2048, _sdxl),
 )
 
 

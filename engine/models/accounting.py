@@ -11,7 +11,7 @@ from pathlib import Path
 
 from engine.errors import UserError
 from engine.models import blueprint, keymap
-from engine.models.keymap import Kind, Plan
+from engine.models.keymap import Kind, Renaming
 from engine.models.refusals import few
 from engine.models.specs import Shapes, Spec, Unfit
 
@@ -19,27 +19,27 @@ _INCOMPLETE = "the file is incomplete or a variant that is not supported: downlo
 
 
 @dataclass(frozen=True)
-class Network:
+class FileNetwork:
     """The tensors of one network, as a file or folder has them, and how they are renamed."""
 
     what: str  # for messages: "Stable Diffusion 1.x unet"
     path: Path
     prefix: str
     kind: Kind
-    plan: Plan
+    renaming: Renaming
     renamed: Shapes  # in diffusers' names
 
     @classmethod
-    def of_file(cls, what: str, path: Path, prefix: str, kind: Kind, shapes: Shapes) -> Network:
+    def of_file(cls, what: str, path: Path, prefix: str, kind: Kind, shapes: Shapes) -> FileNetwork:
         """A network in the original layout; `shapes` without the prefix."""
-        plan = keymap.to_diffusers(kind, shapes)
-        return cls(what, path, prefix, kind, plan, plan.shapes(shapes))
+        renaming = keymap.to_diffusers(kind, shapes)
+        return cls(what, path, prefix, kind, renaming, renaming.shapes(shapes))
 
     @classmethod
-    def of_folder(cls, what: str, path: Path, prefix: str, kind: Kind, shapes: Shapes) -> Network:
+    def of_folder(cls, what: str, path: Path, prefix: str, kind: Kind, shapes: Shapes) -> FileNetwork:
         """A network in diffusers' names."""
-        plan = keymap.in_folder(kind, shapes)
-        return cls(what, path, prefix, kind, plan, plan.shapes(shapes))
+        renaming = keymap.in_folder(kind, shapes)
+        return cls(what, path, prefix, kind, renaming, renaming.shapes(shapes))
 
     def described(self, describe: Callable[[Shapes], Spec]) -> Spec:
         """What `describe` makes of the shapes. Raises UserError where they fit no rule."""
@@ -56,7 +56,7 @@ class Network:
         missing = self._in_file([name for name in expected if name not in there], expected)
         if missing:
             raise UserError(f"the {self.what} misses {_tensors(len(missing))}: {few(missing)}", _INCOMPLETE, where=str(self.path))
-        leftovers = [f"{self.prefix}{name}" for name in self.plan.leftovers]
+        leftovers = [f"{self.prefix}{name}" for name in self.renaming.leftovers]
         extra = leftovers + self._in_file([name for name in there if name not in expected], there)
         if extra:
             raise extra_tensors(extra, self.what, self.path)
@@ -64,14 +64,14 @@ class Network:
             if there[name] != shape:
                 own = self._in_file([name], expected)[0]
                 raise UserError(
-                    f"`{own}` of the {self.what} is {list(there[name])}; its other tensors ask for {list(shape)}",
+                    f"`{own}` of the {self.what} is {list(there[name])}; its other tensors need {list(shape)}",
                     "this is a variant that is not supported",
                     where=str(self.path),
                 )
 
     def _in_file(self, names: Sequence[str], shapes: Shapes) -> list[str]:
         """Diffusers names -> the names that the user's file has, or would have; joined tensors once."""
-        table = {target: move.sources[0] for move in self.plan.moves for target in move.targets}
+        table = {target: move.sources[0] for move in self.renaming.moves for target in move.targets}
         if self.prefix and any(name not in table for name in names):
             table = {source: move.targets[0] for move in keymap.to_original(self.kind, shapes).moves for source in move.sources} | table
         return list(dict.fromkeys(f"{self.prefix}{table.get(name, name)}" for name in names))

@@ -89,6 +89,17 @@ class Marks:
 
 
 @dataclass(frozen=True)
+class Target:
+    """Where a whole checkpoint is written, and how."""
+
+    path: Path  # a .safetensors file, or a folder in the diffusers layout
+    layout: Layout = "original"
+    dtype: torch.dtype | None = None  # None keeps each tensor's
+    marks: Marks = Marks()
+    metadata: Mapping[str, str] = field(default_factory=dict)  # of the file; a folder has none
+
+
+@dataclass(frozen=True)
 class Checkpoint:
     """A recognised base model, before any weight is read."""
 
@@ -124,10 +135,7 @@ class Family(Protocol):
     latent: LatentSpec
     parts: tuple[str, ...]  # every network of a checkpoint: "unet", "vae", "text_encoder" [, "text_encoder_2"]
     text_parts: tuple[str, ...]  # those that encode text, in the order of `tokenize`'s first dimension
-    resolution: int  # pixels, the side of the square it was trained at
-    max_bucket: int  # pixels, the longest side of a bucket
-    uses_size: bool  # whether `predict` needs `size`
-    uses_clip_skip: bool  # whether `encode_text` heeds `clip_skip`
+    uses_clip_skip: bool  # whether `clip_skip` changes what `encode_text` gives
     architecture: str  # modelspec.architecture of a checkpoint; an adapter's adds "/lora"
     implementation: str  # modelspec.implementation of an adapter
 
@@ -161,13 +169,5 @@ class Family(Protocol):
     def sites(self, part: str, network: nn.Module) -> list[Site]:
         """Every layer of one part that an adapter may change, norms and ends among them, in the order of its modules."""
 
-    def save(
-        self,
-        parts: Mapping[str, nn.Module],
-        path: Path,
-        layout: Layout = "original",
-        dtype: torch.dtype | None = None,
-        marks: Marks = Marks(),  # noqa: B008 frozen
-        metadata: Mapping[str, str] | None = None,
-    ) -> None:
-        """Write a whole checkpoint: one .safetensors (original) or a folder (diffusers). dtype None keeps each tensor's."""
+    def save(self, parts: Mapping[str, nn.Module], target: Target) -> None:
+        """Write a whole checkpoint of these networks, by part name."""

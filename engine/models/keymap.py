@@ -1,6 +1,6 @@
 """Tensor names of the original layout <-> diffusers' and transformers'. The original layout is that of LDM, SGM and open_clip. Pure.
 
-A file's tensors become a `Plan`: moves that say which tensors turn into which, and by what change of shape. Every rule is a pair of
+A file's tensors become a `Renaming`: moves that say which tensors turn into which, and by what change of shape. Every rule is a pair of
 module names, used in both directions; the pairs of a network follow from its own names (how many levels, layers, where attention is).
 A name that no rule knows is a leftover; the caller decides what to say about it.
 
@@ -55,7 +55,7 @@ class Move:
 
 
 @dataclass(frozen=True)
-class Plan:
+class Renaming:
     """How a network's tensors are renamed."""
 
     moves: tuple[Move, ...]
@@ -70,7 +70,7 @@ class Plan:
         return renamed
 
 
-def to_diffusers(kind: Kind, shapes: Shapes) -> Plan:
+def to_diffusers(kind: Kind, shapes: Shapes) -> Renaming:
     """Original names (the part's prefix removed) -> diffusers names."""
     kept = {name: shape for name, shape in shapes.items() if not _IGNORED[kind].match(name)}
     ignored = tuple(name for name in shapes if name not in kept)
@@ -84,7 +84,7 @@ def to_diffusers(kind: Kind, shapes: Shapes) -> Plan:
     return _plan(kept, _renamer(dict(pairs)), ignored, _flatten_attention)
 
 
-def to_original(kind: Kind, shapes: Shapes) -> Plan:
+def to_original(kind: Kind, shapes: Shapes) -> Renaming:
     """Diffusers names -> original names, without the part's prefix: the inverse of `to_diffusers`."""
     if kind == "clip":
         return _plan(shapes, _with_text_model, ())
@@ -96,7 +96,7 @@ def to_original(kind: Kind, shapes: Shapes) -> Plan:
     return _plan(shapes, _renamer({other: original for original, other in pairs}), (), _conv_attention)
 
 
-def in_folder(kind: Kind, shapes: Shapes) -> Plan:
+def in_folder(kind: Kind, shapes: Shapes) -> Renaming:
     """The names in a diffusers folder of any age -> today's.
 
     The autoencoder's attention was once `query`, `key`, `value`, `proj_attn`; text encoders may have `position_ids` and lack `text_model.`.
@@ -134,7 +134,7 @@ def _is_vae_projection(name: str) -> bool:
 
 def _plan(
     shapes: Shapes, rename: Callable[[str], str | None], ignored: tuple[str, ...], op: Callable[[str, str, Shape], Op] = _same
-) -> Plan:
+) -> Renaming:
     """One move a name. Two names that become one are an error of the rules, not of the file."""
     moves, leftovers, taken = [], [], set()
     for name, shape in shapes.items():
@@ -144,7 +144,7 @@ def _plan(
             continue
         taken.add(target)
         moves.append(Move((name,), (target,), op(name, target, shape)))
-    return Plan(tuple(moves), tuple(leftovers), ignored)
+    return Renaming(tuple(moves), tuple(leftovers), ignored)
 
 
 def _renamer(modules: dict[str, str]) -> Callable[[str], str | None]:
@@ -298,7 +298,7 @@ def _qkv(index: str, suffix: str) -> tuple[str, tuple[str, ...]]:
     return f"transformer.resblocks.{index}.attn.in_proj_{suffix}", tuple(f"{layer}.{name}_proj.{suffix}" for name in "qkv")
 
 
-def _open_clip_to_diffusers(shapes: Shapes, ignored: tuple[str, ...]) -> Plan:
+def _open_clip_to_diffusers(shapes: Shapes, ignored: tuple[str, ...]) -> Renaming:
     rename = _renamer(_open_clip_modules(count(shapes, r"transformer\.resblocks\.(\d+)\.")))
     moves, rest = [], {}
     for name, shape in shapes.items():
@@ -310,10 +310,10 @@ def _open_clip_to_diffusers(shapes: Shapes, ignored: tuple[str, ...]) -> Plan:
         else:
             rest[name] = shape
     plain = _plan(rest, lambda name: _OPEN_CLIP_ENDS.get(name) or rename(name), ignored)
-    return Plan((*moves, *plain.moves), plain.leftovers, ignored)
+    return Renaming((*moves, *plain.moves), plain.leftovers, ignored)
 
 
-def _open_clip_to_original(shapes: Shapes) -> Plan:
+def _open_clip_to_original(shapes: Shapes) -> Renaming:
     layers = count(shapes, r"text_model\.encoder\.layers\.(\d+)\.")
     ends = {other: original for original, other in _OPEN_CLIP_ENDS.items()}
     rename = _renamer({other: original for original, other in _open_clip_modules(layers).items()})
@@ -327,4 +327,4 @@ def _open_clip_to_original(shapes: Shapes) -> Plan:
     if rest.pop(_PROJECTION[1], None):
         moves.append(Move((_PROJECTION[1],), (_PROJECTION[0],), "transpose"))
     plain = _plan(rest, lambda name: ends.get(name) or rename(name), ())
-    return Plan((*moves, *plain.moves), plain.leftovers, ())
+    return Renaming((*moves, *plain.moves), plain.leftovers, ())

@@ -13,11 +13,11 @@ from pathlib import Path
 from engine import files
 from engine.errors import UserError
 from engine.models import configs, refusals, specs
-from engine.models.accounting import Network, extra_tensors
+from engine.models.accounting import FileNetwork, extra_tensors
 from engine.models.family import Checkpoint, Marks
 from engine.models.layouts import LAYOUTS, SD1, SDXL, VAE, FamilyLayout, PartRow, PartSource
 from engine.models.refusals import few
-from engine.models.sources import Source, open_file, open_folder, read_json
+from engine.models.tensor_sources import Source, open_file, open_folder, read_json
 from engine.models.specs import ClipSpec, Json, Shapes, Spec, UnetSpec, VaeSpec
 
 # Outside every network: the exponential moving average, schedule constants, training leftovers, and the marks themselves.
@@ -57,7 +57,7 @@ def recognise_vae(path: Path, family: str) -> PartSource:
         if not any(name.startswith(("encoder.conv_in.", "decoder.conv_in.")) for name in shapes):
             continue
         original = any(name.startswith(("encoder.down.", "encoder.mid.")) for name in shapes)
-        make = Network.of_file if original else Network.of_folder
+        make = FileNetwork.of_file if original else FileNetwork.of_folder
         network = make(f"{layout.title} vae", path, prefix, "vae", shapes)
         _refuse_other_family(source, layout)
         spec = _examined(network, VAE, layout, {})
@@ -77,7 +77,7 @@ def _file(path: Path) -> Checkpoint:
             raise UserError(
                 f"this {layout.title} model has no {row.name} (`{row.prefixes[0]}...`)", "give a full checkpoint", where=str(path)
             )
-        network = Network.of_file(f"{layout.title} {row.name}", path, prefix, row.kind, source.part(prefix))
+        network = FileNetwork.of_file(f"{layout.title} {row.name}", path, prefix, row.kind, source.part(prefix))
         networks[row.name] = PartSource(path, prefix, row.kind, "original", _examined(network, row, layout, networks))
     prefixes = tuple(part.prefix for part in networks.values())
     strays = [name for name in source.entries if not name.startswith(prefixes) and not _LOOSE.match(name)]
@@ -129,7 +129,7 @@ def _network_folder(folder: Path, row: PartRow, layout: FamilyLayout, known: Map
         raise UserError(
             "this is a Stable Diffusion 2.x model, which is not supported yet", "give a 1.x or SDXL model", where=str(folder.parent)
         )
-    network = Network.of_folder(f"{layout.title} {row.name}", folder, "", row.kind, source.shapes)
+    network = FileNetwork.of_folder(f"{layout.title} {row.name}", folder, "", row.kind, source.shapes)
     spec = _examined(network, row, layout, known, config)
     _check_dtypes(source, ("",))
     return PartSource(folder, "", row.kind, "diffusers", spec)
@@ -148,7 +148,7 @@ def _no_model_index(path: Path) -> UserError:
     return UserError(message, hint, where=str(path))
 
 
-def _examined(network: Network, row: PartRow, layout: FamilyLayout, known: Mapping[str, PartSource], config: Json | None = None) -> Spec:
+def _examined(network: FileNetwork, row: PartRow, layout: FamilyLayout, known: Mapping[str, PartSource], config: Json | None = None) -> Spec:
     """The network's description, after every tensor has been found and has its shape. Raises UserError."""
     encoders = [part.spec for part in known.values() if isinstance(part.spec, ClipSpec)]
 
@@ -248,7 +248,7 @@ def _notes(source: Source, marks: Marks) -> tuple[str, ...]:
     """Sentences that the user should read."""
     notes = []
     if marks.prediction == "epsilon" and re.search(r"v[-_ ]?(pred|param)", source.path.stem, re.IGNORECASE):
-        notes.append("the file's name speaks of v-prediction, but nothing in it does: if it predicts v, set `v_parameterization = true`")
+        notes.append("the file's name mentions v-prediction, but nothing in the file does: if it predicts v, set `v_parameterization = true`")
     averaged = sum(1 for name in source.entries if name.startswith("model_ema."))
     if averaged:
         notes.append(f"the file also holds an averaged copy of the U-Net ({averaged:,} tensors), which is not used")

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 from typing import TYPE_CHECKING, cast
 
 import torch
 from torch import Tensor, nn
 
-from engine.models import export, networks, sites, text, tokens
-from engine.models.family import Checkpoint, Cond, LatentSpec, Layout, Marks, Prediction, Site
+from engine.models import networks, saving, sites, text, tokens
+from engine.models.family import Checkpoint, Cond, LatentSpec, Prediction, Site, Target
 from engine.models.layouts import SD1
 
 if TYPE_CHECKING:
@@ -24,9 +23,6 @@ class StableDiffusion:
     latent = LatentSpec(channels=4, stride=8, scale=(SD1.scale,))
     parts: tuple[str, ...] = ("unet", "vae", "text_encoder")
     text_parts: tuple[str, ...] = ("text_encoder",)
-    resolution = 512
-    max_bucket = 1024
-    uses_size = False
     uses_clip_skip = True
     architecture = "stable-diffusion-v1"
     implementation = "diffusers"
@@ -36,7 +32,7 @@ class StableDiffusion:
         return "sd_v1_v" if prediction == "v_prediction" else "sd_v1"
 
     def vae_dtype(self, wanted: torch.dtype, no_half_vae: bool = False) -> torch.dtype:
-        """SD1's autoencoder bears half precision."""
+        """SD1's autoencoder is accurate in half precision."""
         return torch.float32 if no_half_vae else wanted
 
     def load(self, checkpoint: Checkpoint, part: str, dtype: torch.dtype | None, device: torch.device | str) -> nn.Module:
@@ -72,14 +68,6 @@ class StableDiffusion:
             return sites.unet_sites(network, "diffusers")
         return sites.encoder_sites(network, part, "lora_te") if part in self.text_parts else []
 
-    def save(
-        self,
-        parts: Mapping[str, nn.Module],
-        path: Path,
-        layout: Layout = "original",
-        dtype: torch.dtype | None = None,
-        marks: Marks = Marks(),  # noqa: B008 frozen
-        metadata: Mapping[str, str] | None = None,
-    ) -> None:
+    def save(self, parts: Mapping[str, nn.Module], target: Target) -> None:
         """Write a whole checkpoint."""
-        export.save(SD1, self.architecture, parts, path, layout, dtype, marks, metadata or {})
+        saving.save(SD1, self.architecture, parts, target)

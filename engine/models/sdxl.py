@@ -6,14 +6,13 @@ The pooled vector and the picture's size are extra conditioning.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 from typing import TYPE_CHECKING, cast
 
 import torch
 from torch import Tensor, nn
 
-from engine.models import export, networks, sites, text, tokens
-from engine.models.family import Checkpoint, Cond, LatentSpec, Layout, Marks, Prediction, Site
+from engine.models import networks, saving, sites, text, tokens
+from engine.models.family import Checkpoint, Cond, LatentSpec, Prediction, Site, Target
 from engine.models.layouts import SDXL
 
 if TYPE_CHECKING:
@@ -29,9 +28,6 @@ class StableDiffusionXL:
     latent = LatentSpec(channels=4, stride=8, scale=(SDXL.scale,))
     parts: tuple[str, ...] = ("unet", "vae", "text_encoder", "text_encoder_2")
     text_parts: tuple[str, ...] = ("text_encoder", "text_encoder_2")
-    resolution = 1024
-    max_bucket = 2048
-    uses_size = True
     uses_clip_skip = False
     architecture = "stable-diffusion-xl-v1-base"
     implementation = "https://github.com/Stability-AI/generative-models"
@@ -87,17 +83,9 @@ class StableDiffusionXL:
             return sites.unet_sites(network, "original")
         return sites.encoder_sites(network, part, _PREFIXES[part]) if part in _PREFIXES else []
 
-    def save(
-        self,
-        parts: Mapping[str, nn.Module],
-        path: Path,
-        layout: Layout = "original",
-        dtype: torch.dtype | None = None,
-        marks: Marks = Marks(),  # noqa: B008 frozen
-        metadata: Mapping[str, str] | None = None,
-    ) -> None:
+    def save(self, parts: Mapping[str, nn.Module], target: Target) -> None:
         """Write a whole checkpoint."""
-        export.save(SDXL, self.architecture, parts, path, layout, dtype, marks, metadata or {})
+        saving.save(SDXL, self.architecture, parts, target)
 
 
 def _pooled(cond: Cond) -> Tensor:

@@ -19,7 +19,7 @@ from engine.errors import UserError
 from engine.models import keymap
 from engine.models.keymap import Kind, Move
 from engine.models.layouts import PartSource
-from engine.models.sources import Entry, Source, open_file, open_folder
+from engine.models.tensor_sources import Entry, Source, open_file, open_folder
 
 _TORCH_DTYPES = {
     "F64": torch.float64, "F32": torch.float32, "F16": torch.float16, "BF16": torch.bfloat16, "F8_E4M3": torch.float8_e4m3fn,
@@ -32,10 +32,10 @@ def read(part: PartSource, dtype: torch.dtype | None, device: torch.device | str
     """One network's tensors in diffusers' names. dtype None keeps each tensor's own. Raises UserError for damaged files."""
     source = open_folder(part.path) if part.path.is_dir() else open_file(part.path)
     shapes = source.part(part.prefix)
-    plan = keymap.to_diffusers(part.kind, shapes) if part.layout == "original" else keymap.in_folder(part.kind, shapes)
+    renaming = keymap.to_diffusers(part.kind, shapes) if part.layout == "original" else keymap.in_folder(part.kind, shapes)
     tensors: dict[str, Tensor] = {}
     with reader(source) as get:
-        for move in plan.moves:
+        for move in renaming.moves:
             taken = [get(f"{part.prefix}{name}").to(device=device, dtype=dtype, copy=True) for name in move.sources]
             tensors.update(zip(move.targets, moved(move, taken), strict=True))
     if "logit_scale" in source.metadata:  # where `export` keeps it in a diffusers folder
@@ -62,11 +62,11 @@ def moved(move: Move, tensors: list[Tensor]) -> list[Tensor]:
 
 def original(kind: Kind, prefix: str, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
     """One network's tensors under the names of the original layout. Raises ValueError for a name without a place there."""
-    plan = keymap.to_original(kind, {name: tuple(tensor.shape) for name, tensor in tensors.items()})
-    if plan.leftovers:
-        raise ValueError(f"no place in the original layout for {', '.join(plan.leftovers[:5])}")
+    renaming = keymap.to_original(kind, {name: tuple(tensor.shape) for name, tensor in tensors.items()})
+    if renaming.leftovers:
+        raise ValueError(f"no place in the original layout for {', '.join(renaming.leftovers[:5])}")
     renamed: dict[str, Tensor] = {}
-    for move in plan.moves:
+    for move in renaming.moves:
         outcome = moved(move, [tensors[name] for name in move.sources])
         renamed.update((f"{prefix}{name}", tensor) for name, tensor in zip(move.targets, outcome, strict=True))
     return renamed

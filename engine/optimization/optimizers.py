@@ -71,8 +71,7 @@ class OptimizerRow:
     options: type
     package: str = ""  # the package to install when it is optional
     gpu_only: bool = False
-    self_tuning: bool = False  # estimates its own rate, and reads its estimate on the host once a step
-    recommended_rate: float | None = None  # for self-tuning ones: what `learning_rate` should be
+    recommended_rate: float | None = None  # what `learning_rate` should be, for one that estimates its own rate
 
 
 OPTIMIZERS: tuple[OptimizerRow, ...] = (
@@ -81,10 +80,8 @@ OPTIMIZERS: tuple[OptimizerRow, ...] = (
         "AdamW8bit", "bitsandbytes.optim:AdamW8bit", "AdamW with 2 bytes of state a parameter", AdamWArgs, "bitsandbytes", gpu_only=True
     ),
     OptimizerRow("Lion", "lion_pytorch:Lion", "sign of the momentum; use a third to a tenth of AdamW's rate", LionArgs),
-    OptimizerRow("Adafactor", "transformers.optimization:Adafactor", "factored state: almost no memory", AdafactorArgs, self_tuning=True),
-    OptimizerRow(
-        "Prodigy", "prodigyopt:Prodigy", "estimates its rate; set learning_rate to 1", ProdigyArgs, self_tuning=True, recommended_rate=1.0
-    ),
+    OptimizerRow("Adafactor", "transformers.optimization:Adafactor", "factored state: almost no memory", AdafactorArgs),
+    OptimizerRow("Prodigy", "prodigyopt:Prodigy", "estimates its rate; set learning_rate to 1", ProdigyArgs, recommended_rate=1.0),
 )
 
 

@@ -10,7 +10,7 @@ from engine.errors import find_row
 
 
 @dataclass(frozen=True)
-class Progress:
+class Position:
     """Where a schedule stands. `step` counts optimizer steps from 0; `warmup` is a number of steps."""
 
     step: int
@@ -25,29 +25,29 @@ class Progress:
         return min(1.0, max(0.0, (self.step - self.warmup) / max(1, self.total - self.warmup)))
 
 
-def constant(at: Progress) -> float:
+def constant(at: Position) -> float:
     """1, always."""
     return 1.0
 
 
-def linear(at: Progress) -> float:
+def linear(at: Position) -> float:
     """From 1 down to 0 in a straight line."""
     return 1.0 - at.share
 
 
-def cosine(at: Progress) -> float:
+def cosine(at: Position) -> float:
     """From 1 down to 0 along half a cosine.
 
-    >>> [round(cosine(Progress(step, 100, 0)), 3) for step in (0, 50, 100)]
+    >>> [round(cosine(Position(step, 100, 0)), 3) for step in (0, 50, 100)]
     [1.0, 0.5, 0.0]
     """
     return 0.5 * (1.0 + math.cos(math.pi * at.share))
 
 
-def cosine_with_restarts(at: Progress) -> float:
+def cosine_with_restarts(at: Position) -> float:
     """`cycles` times from 1 to 0 along half a cosine, jumping back to 1 between them.
 
-    >>> [round(cosine_with_restarts(Progress(step, 100, 0, cycles=2)), 3) for step in (0, 25, 50, 100)]
+    >>> [round(cosine_with_restarts(Position(step, 100, 0, cycles=2)), 3) for step in (0, 25, 50, 100)]
     [1.0, 0.5, 1.0, 0.0]
     """
     if at.share >= 1.0:
@@ -55,7 +55,7 @@ def cosine_with_restarts(at: Progress) -> float:
     return 0.5 * (1.0 + math.cos(math.pi * ((at.cycles * at.share) % 1.0)))
 
 
-def polynomial(at: Progress) -> float:
+def polynomial(at: Position) -> float:
     """From 1 down to 0 along (1 - share) to the `power`."""
     return (1.0 - at.share) ** at.power
 
@@ -65,14 +65,12 @@ class ScheduleRow:
     """One learning-rate schedule: a pure function of progress."""
 
     name: str
-    factor: Callable[[Progress], float]
+    factor: Callable[[Position], float]
     help: str
-    warmup: bool = True  # whether `lr_warmup_steps` may be set
-    options: type | None = None
 
 
 SCHEDULES: tuple[ScheduleRow, ...] = (
-    ScheduleRow("constant", constant, "the same rate from the first step to the last", warmup=False),
+    ScheduleRow("constant", constant, "the same rate from the first step to the last"),
     ScheduleRow("constant_with_warmup", constant, "constant after a linear warm-up"),
     ScheduleRow("linear", linear, "falls to 0 in a straight line"),
     ScheduleRow("cosine", cosine, "falls to 0 along half a cosine"),
@@ -81,10 +79,10 @@ SCHEDULES: tuple[ScheduleRow, ...] = (
 )
 
 
-def factor(row: ScheduleRow, at: Progress) -> float:
+def factor(row: ScheduleRow, at: Position) -> float:
     """The factor on the learning rate at a step: the warm-up's line, then the schedule.
 
-    >>> [factor(SCHEDULES[1], Progress(step, 100, 4)) for step in (0, 1, 4, 50)]
+    >>> [factor(SCHEDULES[1], Position(step, 100, 4)) for step in (0, 1, 4, 50)]
     [0.0, 0.25, 1.0, 1.0]
     """
     if at.step < at.warmup:

@@ -122,7 +122,7 @@ def _download(pins: Sequence[Pin], root: Path, folder: Path) -> None:
     status = subprocess.run([*command, "--dest", str(folder), "-r", str(lock)], check=False, stdin=subprocess.DEVNULL).returncode
     lock.unlink()
     if status:
-        raise UserError("pip could not get all wheels", "the lines above say why; run again, it goes on from there", where=str(folder))
+        raise UserError("pip could not get all wheels", "the lines above say why; run again: it resumes there", where=str(folder))
 
 
 def _locked(folder: Path, pin: Pin) -> Path:

@@ -9,13 +9,13 @@ from typing import TYPE_CHECKING
 
 from engine import models
 from engine.config.schema import Config
-from engine.data.folder import Scan
 from engine.data.index import Index
+from engine.data.items import Scan
 from engine.errors import UserError
 from engine.models.recognise import recognise
 from engine.models.tokens import check_length, tokenizer
 from engine.tools import contact_sheet
-from engine.tools.dataset_report import Plan, Report, bucket_name, captions_from, examine, folder_name, length, tokens
+from engine.tools.dataset_report import Report, RunShape, bucket_name, captions_of, examine, folder_name, length, tokens
 from engine.tools.pictures import read_pictures
 
 if TYPE_CHECKING:
@@ -32,10 +32,10 @@ def run(config: Config, told: Sequence[str] = (), *, sheet: str | None = None) -
     console = Console(emoji=False)
     row, notes = _family(config)
     found = _scan(config, row, console)
-    plan = Plan(
+    plan = RunShape(
         seed=config.training.seed,
         steps=config.training.max_train_steps,
-        epochs=config.training.max_train_epochs or None,
+        epochs=config.training.max_train_epochs,
         accumulation=config.training.gradient_accumulation_steps,
         max_tokens=check_length(config.model.max_token_length),
     )
@@ -99,7 +99,7 @@ def show(report: Report, console: Console) -> None:
     folders.columns[0].min_width = min(max((len(folder_name(folder, several)) for folder in report.folders), default=0), 30)
     for folder in report.folders:
         numbers = (f"{folder.pictures} x {folder.subset.repeats}", str(folder.samples), f"{folder.share:.0%}")
-        cells = (folder_name(folder, several), *numbers, captions_from(folder), ", ".join(folder.trigger) or "-")
+        cells = (folder_name(folder, several), *numbers, captions_of(folder), ", ".join(folder.trigger) or "-")
         folders.add_row(*(escape(cell) for cell in cells))
     console.print(folders)
     buckets = Table(title="Buckets", title_justify="left", box=box.SIMPLE_HEAD)

@@ -12,10 +12,10 @@ from html import escape
 from pathlib import Path
 
 from engine import files
-from engine.data.folder import Scan
 from engine.data.index import Index
+from engine.data.items import Scan
 from engine.errors import plural
-from engine.tools.dataset_report import PictureReport, Report, bucket_name, captions_from, folder_name, length, tokens
+from engine.tools.dataset_report import PictureReport, Report, bucket_name, captions_of, folder_name, length, tokens
 
 _STYLE = """
 :root { color-scheme: light dark; --back:#f5f5f2; --card:#fff; --text:#1d1d1b; --soft:#6b6b66; --line:#dfdfd9; --stage:#eeeeea;
@@ -111,7 +111,7 @@ def _folder_table(report: Report) -> str:
     several = len(report.scan.datasets) > 1
     rows = "".join(
         f"<tr><td>{escape(folder_name(folder, several))}</td>{_numbers(folder.pictures, folder.subset.repeats, folder.samples)}"
-        f"{_bar(folder.samples, most)}<td>{escape(captions_from(folder))}</td><td>{escape(', '.join(folder.trigger) or '-')}</td></tr>"
+        f"{_bar(folder.samples, most)}<td>{escape(captions_of(folder))}</td><td>{escape(', '.join(folder.trigger) or '-')}</td></tr>"
         for folder in report.folders
     )
     heads = _heads("folder", "pictures#", "x repeats#", "= samples an epoch#", "", "captions from", "trigger words")

@@ -8,9 +8,9 @@ from dataclasses import dataclass
 from typing import Literal
 
 from engine.data.captions import fixed_text, varies
-from engine.data.folder import CaptionSource, Item, Scan, Subset
+from engine.data.items import Item, Scan, Subset
 from engine.data.order import Order, epoch_order, uses
-from engine.data.scan import trigger_words
+from engine.data.scan import captions_from, trigger_words
 from engine.errors import plural
 
 CountTokens = Callable[[list[str]], list[int]]
@@ -22,8 +22,8 @@ _UNEVEN = 3.0  # concepts seen this many times as often as others are worth a wo
 
 
 @dataclass(frozen=True)
-class Plan:
-    """How long the run is. `epochs`, where given, decides; else `steps` does."""
+class RunShape:
+    """How long the run is, as `Order.length` reads it, and how its steps gather."""
 
     seed: int = 42
     steps: int = 1600
@@ -42,7 +42,7 @@ class FolderReport:
     pictures: int
     samples: int
     share: float
-    sources: dict[CaptionSource, int]
+    captions: str  # where they come from
     varying: int  # captions that are drawn anew each time
     trigger: tuple[str, ...]
 
@@ -84,7 +84,7 @@ class Report:
     """Everything `check` has to say. `problems` stop a run, `remarks` do not."""
 
     scan: Scan
-    plan: Plan
+    plan: RunShape
     folders: tuple[FolderReport, ...]
     buckets: tuple[BucketReport, ...]
     pictures: tuple[PictureReport, ...]
@@ -95,19 +95,12 @@ class Report:
     steps: int
 
 
-def examine(found: Scan, count_tokens: CountTokens, plan: Plan) -> Report:
+def examine(found: Scan, count_tokens: CountTokens, plan: RunShape) -> Report:
     """The report on a scan. `count_tokens` gives the number of tokens of each text, without start and end."""
     counts = uses(found.items, 1)
     pictures = _pictures(found, count_tokens, plan)
     order = Order(found, plan.seed, accumulation=plan.accumulation, world=plan.world)
-    trainable = sum(counts) > 0
-    steps_per_epoch = order.steps_in(1) if trainable else 0
-    if not trainable:
-        epochs, steps = 0, 0
-    elif plan.epochs is not None:
-        epochs, steps = plan.epochs, order.steps(plan.epochs)
-    else:
-        epochs, steps = order.epochs(plan.steps), plan.steps
+    steps, epochs, steps_per_epoch = (*order.length(plan.steps, plan.epochs), order.steps_in(1)) if sum(counts) else (0, 0, 0)
     folders = _folders(found, counts)
     return Report(
         scan=found,
@@ -135,14 +128,14 @@ def _folders(found: Scan, counts: Sequence[int]) -> tuple[FolderReport, ...]:
     for number, subset in enumerate(found.subsets):
         items = [found.items[place] for place in places[number]]
         samples = sum(counts[place] for place in places[number])
-        sources: dict[CaptionSource, int] = dict(Counter(item.caption_source for item in items))
         varying = sum(varies(item.caption, subset.options.captions) for item in items)
         trigger = triggers.get(number, ())
-        reports.append(FolderReport(subset, datasets[number], len(items), samples, samples / total, sources, varying, trigger))
+        captions = captions_from(subset, items)
+        reports.append(FolderReport(subset, datasets[number], len(items), samples, samples / total, captions, varying, trigger))
     return tuple(reports)
 
 
-def _buckets(found: Scan, counts: Sequence[int], plan: Plan) -> tuple[BucketReport, ...]:
+def _buckets(found: Scan, counts: Sequence[int], plan: RunShape) -> tuple[BucketReport, ...]:
     """One report a bucket that holds pictures, by data set and size."""
     members: dict[tuple[int, tuple[int, int]], list[int]] = defaultdict(list)
     for place, item in enumerate(found.items):
@@ -164,7 +157,7 @@ def _buckets(found: Scan, counts: Sequence[int], plan: Plan) -> tuple[BucketRepo
     )
 
 
-def _pictures(found: Scan, count_tokens: CountTokens, plan: Plan) -> tuple[PictureReport, ...]:
+def _pictures(found: Scan, count_tokens: CountTokens, plan: RunShape) -> tuple[PictureReport, ...]:
     """One report an item; each distinct caption is counted once."""
     captions = [fixed_text(item.caption, found.caption_options(item)) for item in found.items]
     distinct = list(dict.fromkeys(captions))
@@ -194,7 +187,7 @@ def cut_off(item: Item) -> float:
     return 1 - width * height / (whole_width * whole_height)
 
 
-def _remarks(folders: Sequence[FolderReport], pictures: Sequence[PictureReport], plan: Plan) -> list[str]:
+def _remarks(folders: Sequence[FolderReport], pictures: Sequence[PictureReport], plan: RunShape) -> list[str]:
     """What the whole set's odd pictures and proportions come to."""
     remarks = []
     kinds: dict[RemarkKind, str] = {
@@ -251,14 +244,7 @@ def bucket_name(bucket: BucketReport, several: bool) -> str:
     return f"{bucket.size[0]} x {bucket.size[1]}" + (f" (data set {bucket.dataset + 1})" if several else "")
 
 
-def captions_from(folder: FolderReport) -> str:
-    """Where a folder's captions come from, in words; with numbers where they come from several places."""
-    names: dict[CaptionSource, str] = {
-        "file": folder.subset.options.caption_extension,
-        "folder": "folder's name",
-        "none": "nowhere (empty)",
-    }
-    alone = len(folder.sources) == 1
-    told = ", ".join(names[source] if alone else f"{names[source]} ({count})" for source, count in sorted(folder.sources.items()))
+def captions_of(folder: FolderReport) -> str:
+    """Where a folder's captions come from, and how many of them are drawn anew each time, in words."""
     varying = "all" if folder.varying == folder.pictures else str(folder.varying)
-    return f"{told}; {varying} vary" if folder.varying else told
+    return f"{folder.captions}; {varying} vary" if folder.varying else folder.captions

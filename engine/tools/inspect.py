@@ -10,15 +10,15 @@ from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 
-from engine import adapterfiles, files
+from engine import adapterfiles, files, headers
 from engine.adapterfiles import Kind
 from engine.errors import UserError, plural
 from engine.models import blueprint
 from engine.models.family import Checkpoint
 from engine.models.layouts import LAYOUTS, SD1, SDXL
 from engine.models.recognise import recognise
-from engine.models.sources import Entry, Source, open_file, open_folder
 from engine.models.specs import ClipSpec, Spec, UnetSpec
+from engine.models.tensor_sources import Entry, Source, open_file, open_folder
 
 _WIDTH = 15  # of the column of labels, characters
 _LONGEST = 100  # of a metadata value, characters
@@ -129,7 +129,7 @@ def _alphas(source: Source) -> dict[str, float]:
     """Module -> its alpha, from a safetensors file; none from a pickled one."""
     if any(entry.lazy for entry in source.entries.values()):
         return {}
-    header = files.read_header(source.path)
+    header = headers.read(source.path)
     found: dict[str, float] = {}
     with files.reading(source.path), open(source.path, "rb") as handle:
         for name, info in header.tensors.items():

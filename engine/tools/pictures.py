@@ -9,8 +9,9 @@ from engine.config.schema_data import DataConfig, DatasetOptions
 from engine.config.schema_data import SubsetOptions as SubsetSettings
 from engine.data.buckets import BucketOptions
 from engine.data.captions import CaptionOptions
-from engine.data.folder import Dataset, Found, Scan, Subset, SubsetOptions, find
+from engine.data.folder import Found, find
 from engine.data.index import Index
+from engine.data.items import Dataset, Scan, Subset, SubsetOptions
 from engine.data.scan import scan
 from engine.errors import UserError
 

@@ -14,13 +14,13 @@ from engine.config.schema import Config
 from engine.console import Reporter
 from engine.data.batches import Condition, Tokenize
 from engine.data.cache import CacheReport, LatentCache, TextCache
-from engine.data.folder import Scan
 from engine.data.images import Changed
 from engine.data.index import Index
+from engine.data.items import Scan
 from engine.data.order import run_captions
 from engine.device import Compute
 from engine.errors import UserError
-from engine.models.base import Base
+from engine.models.base_model import Base
 from engine.models.vae import encode_images
 from engine.training.plan import Plan
 
@@ -95,7 +95,7 @@ class TextEncoder:
         return self._networks
 
     def drop(self) -> None:
-        """Forget the networks. Their memory is free once nobody else holds them."""
+        """Forget the networks. Their memory is free once nothing else refers to them."""
         self._networks = {}
 
     def tokenize(self, captions: Sequence[str]) -> Tensor:
@@ -109,9 +109,7 @@ class TextEncoder:
         return family.pack(family.encode_text(self.networks(), self.tokenize(captions).to(self._compute.device), self._clip_skip))
 
 
-def prepare_text(
-    config: Config, encoder: TextEncoder, compute: Compute, plan: Plan, trained: frozenset[str], reporter: Reporter
-) -> Text:
+def prepare_text(config: Config, encoder: TextEncoder, compute: Compute, plan: Plan, trained: frozenset[str], reporter: Reporter) -> Text:
     """Choose the way text is encoded, say which, and do what can be done ahead. `trained` names the text encoders that are trained."""
     if trained:
         if config.data.cache_text_encoder_outputs:

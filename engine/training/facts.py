@@ -13,7 +13,7 @@ from pathlib import Path
 
 from engine import adapters
 from engine.data import scan
-from engine.data.folder import Item, Scan
+from engine.data.items import Item, Scan
 from engine.optimization.optimizers import OptimizerRow
 from engine.training.metadata import Facts, Folder
 from engine.training.run import Run

@@ -1,69 +1,31 @@
-"""What is said before a run begins: its folders, its time, its file.
-
-What each folder teaches is said first; time and size follow when everything is in memory.
-"""
+"""How long a run will take and how large its file will be."""
 
 from __future__ import annotations
 
 import time
-from collections import Counter
 from collections.abc import Sequence
 
 import torch
 
 from engine.adapters.base import Method
-from engine.data import scan
 from engine.data.batches import Batch
-from engine.data.folder import CaptionSource, Item, Scan, Subset
 from engine.errors import plural
+from engine.training.export import SAVE_DTYPES
 from engine.training.plan import Plan
+from engine.training.run import Run
 from engine.training.step import Step
 
 _SHORT = 20  # steps; a run so short is over before its time is worth a word
 
 
-def folder_lines(found: Scan) -> list[str]:
-    """A line a folder: repeats, pictures, captions, and the words that it really teaches."""
-    triggers = scan.trigger_words(found)
-    lines = []
-    for number, subset in enumerate(found.subsets):
-        items = [item for item in found.items if item.subset == number]
-        kind = "regularisation, " if subset.is_reg else ""
-        size = f"{plural(len(items), 'picture')} x {plural(subset.repeats, 'repeat')}"
-        parts = [f"{subset.directory.name}: {kind}{size}", _captions(subset, items)]
-        if not subset.is_reg:
-            words = triggers.get(number, ())
-            parts.append(_learned(items, words))
-            parts.extend(_unused_name(subset, items, words))
-        lines.append("; ".join(parts))
-    return lines
-
-
-def _captions(subset: Subset, items: Sequence[Item]) -> str:
-    """Where the captions come from."""
-    counts = Counter(item.caption_source for item in items)
-    names: dict[CaptionSource, str] = {
-        "file": f"{subset.options.caption_extension} files",
-        "folder": f"the folder's name, `{subset.class_tokens}`",
-        "none": "nowhere: they are empty",
-    }
-    sources = [names[source] if len(counts) == 1 else f"{names[source]} ({counts[source]})" for source in sorted(counts)]
-    return f"captions from {' and '.join(sources)}"
-
-
-def _learned(items: Sequence[Item], words: Sequence[str]) -> str:
-    """The words that call up what the folder teaches."""
-    if words:
-        return "learns " + ", ".join(f"`{word}`" for word in words)
-    return "learns the words of its captions" if any(item.caption.strip() for item in items) else "learns no words"
-
-
-def _unused_name(subset: Subset, items: Sequence[Item], words: Sequence[str]) -> list[str]:
-    """That the folder's name is not among what is learned, because every picture has a caption of its own without it."""
-    name = subset.class_tokens
-    if not name or name in words or any(item.caption_source != "file" or name in item.caption for item in items):
-        return []
-    return [f"not `{name}`, which is in no caption"]
+def tell(run: Run, step: Step, methods: Sequence[Method], first: Batch) -> None:
+    """Say how long the training will take and how large the file will be, once everything is in memory."""
+    taken = seconds(run.plan, step, methods, first)
+    if taken is not None:
+        without = ", sample pictures aside" if run.shots else ""
+        run.reporter.say(f"time         {duration(taken)}{without} (a step was tried)")
+    size = sum(method.size(SAVE_DTYPES[run.config.save.save_precision]) for method in methods)
+    run.reporter.say(f"file to come {size / 2**20:.1f} MiB")
 
 
 def seconds(plan: Plan, step: Step, methods: Sequence[Method], batch: Batch) -> float | None:

@@ -15,7 +15,7 @@ _GIB = 2**30
 
 
 class Watch:
-    """Looks at the card from time to time, and tells once. Only where Windows lends memory; elsewhere torch raises an error instead."""
+    """Looks at the card from time to time, and tells once. Only under Windows, which then uses the PC's memory; elsewhere torch raises."""
 
     def __init__(self, device: torch.device) -> None:
         self._device = device
@@ -36,7 +36,7 @@ class Watch:
         return (
             f"the card's memory is full: this run holds {reserved / _GIB:.1f} GB, "
             f"and {self._room / _GIB:.1f} of {total / _GIB:.1f} GB were free. "
-            "Windows then lends the PC's memory, and steps take many times longer. Lower train_batch_size or resolution, set "
+            "Windows then uses the PC's memory, and steps take many times longer. Lower train_batch_size or resolution, set "
             "gradient_checkpointing, or close other programs; `CUDA - Sysmem Fallback Policy` in NVIDIA's control panel makes it an error"
         )
 

@@ -12,7 +12,7 @@ from engine import adapters, files, tensorfile
 from engine.adapters.base import Method, MethodSettings
 from engine.config.schema import Config
 from engine.errors import UserError
-from engine.models.base import Base
+from engine.models.base_model import Base
 
 
 @dataclass(frozen=True)

@@ -19,7 +19,7 @@ from torch import Tensor
 from engine.adapters.base import ParamGroup
 from engine.errors import UserError
 from engine.optimization.optimizers import OptimizerRow
-from engine.optimization.schedules import Progress, ScheduleRow, factor
+from engine.optimization.schedules import Position, ScheduleRow, factor
 
 
 @dataclass(frozen=True)
@@ -34,7 +34,7 @@ class RateRule:
 
     def at(self, step: int) -> float:
         """The factor for optimizer step `step`, counted from 0."""
-        return factor(self.row, Progress(step, self.total, self.warmup, self.cycles, self.power))
+        return factor(self.row, Position(step, self.total, self.warmup, self.cycles, self.power))
 
 
 def require_available(row: OptimizerRow, device: torch.device) -> None:

@@ -34,7 +34,5 @@ class Plan:
 
 
 def make_plan(order: Order, max_train_steps: int, max_train_epochs: int | None) -> Plan:
-    """`max_train_epochs` wins over `max_train_steps`, as in sd-scripts."""
-    if max_train_epochs:
-        return Plan(order, order.steps(max_train_epochs), max_train_epochs)
-    return Plan(order, max_train_steps, order.epochs(max_train_steps))
+    """The plan of a run that is as long as its settings say."""
+    return Plan(order, *order.length(max_train_steps, max_train_epochs))

@@ -12,15 +12,16 @@ from torch import Tensor
 from engine.config.schema import Config
 from engine.errors import UserError
 from engine.generation import conditioning, page, promptfile, samples
-from engine.generation.generate import Network, decode
-from engine.generation.png import Origin
+from engine.generation.decoding import decode
+from engine.generation.generate import Sampled
+from engine.generation.png import Provenance
 from engine.generation.prompt import Shot
 from engine.generation.samples import Moment, PictureProgress, Previewer
 from engine.models.family import Cond
-from engine.training.checkpoint import due
+from engine.training.assembly import Networks
 from engine.training.encoding import Text, TextEncoder
+from engine.training.export import due
 from engine.training.loop import Update
-from engine.training.networks import Networks
 from engine.training.run import Run
 from engine.training.runfolder import RunFolder
 
@@ -90,13 +91,13 @@ class RunningPreviews:
         self._vae: torch.nn.Module | None = None
         self.page = (folder.path / page.PAGE).resolve()
         self._previewer = Previewer(
-            Network(base.family, networks.unet, compute.device, base.prediction, base.zero_terminal_snr),
+            Sampled(base.family, networks.unet, compute.device, base.prediction, base.zero_terminal_snr),
             run.shots,
             self._condition,
             self._decode,
             folder.path,
             folder.name,
-            origin=Origin(
+            origin=Provenance(
                 model=base.path.stem,
                 model_hash=base.file_hash()[:10] or None,
                 clip_skip=run.config.model.clip_skip if base.family.uses_clip_skip else None,
@@ -130,4 +131,3 @@ class RunningPreviews:
         if self._vae is None:
             self._vae = base.load("vae", base.family.vae_dtype(compute.dtype, self._run.config.model.no_half_vae), "cpu")
         return decode(base.family, self._vae, latents, compute.device)
-

@@ -157,7 +157,7 @@ def _never_a_number() -> Diverged:
 class Log:
     """TensorBoard's log of a run, its file made with the first values. A disk that refuses ends the log, not the run.
 
-    Written here and not by the library's own writer: that one writes in a thread, which dies of a full disk with a traceback on the screen.
+    Written here and not by the library's own writer: that one writes in a thread, which a full disk ends with a traceback on the screen.
     """
 
     def __init__(self, folder: Path, notice: Callable[[str], None]) -> None:
@@ -179,7 +179,7 @@ class Log:
             _append(self._file, Event(wall_time=time.time(), step=step, summary=shown))
         except OSError as error:
             self._given_up = True
-            self._notice(f"TensorBoard's log {self._folder} cannot be written ({error.strerror}); the run goes on without it")
+            self._notice(f"TensorBoard's log {self._folder} cannot be written ({error.strerror}); the run continues without it")
 
     def close(self) -> None:
         """Let go of the file."""

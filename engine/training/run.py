@@ -8,7 +8,7 @@ from engine.config.schema import Config
 from engine.console import Reporter
 from engine.device import Compute
 from engine.generation.prompt import Shot
-from engine.models.base import Base
+from engine.models.base_model import Base
 from engine.training.methods import Chosen
 from engine.training.plan import Plan
 

@@ -13,12 +13,12 @@ from engine.data.batches import Batch
 from engine.errors import UserError, plural
 from engine.optimization.optimizers import find_optimizer
 from engine.training import facts, loop
-from engine.training.checkpoint import SAVE_DTYPES, Exporter, due
+from engine.training.assembly import Networks
+from engine.training.export import SAVE_DTYPES, Exporter, due
 from engine.training.loop import Interrupted, Update
 from engine.training.memory import Watch
 from engine.training.metadata import Facts
 from engine.training.metrics import Sums
-from engine.training.networks import Networks
 from engine.training.optim import Optimization
 from engine.training.previews import Previews, RunningPreviews
 from engine.training.progress import Log, Progress
@@ -38,7 +38,7 @@ class Result:
     interrupted: bool
 
 
-_GOES_ON = "the training goes on; free some space before its end"
+_CONTINUES = "the training continues; free some space before its end"
 
 
 class Session:
@@ -126,11 +126,11 @@ class Session:
         save, now = self._run.config.save, (update.epoch, update.step)
         with self._progress.paused():
             if due(save.save_every_n_epochs, None, update):
-                self._attempt(lambda: self._exporter.after_epoch(*now), _GOES_ON)
+                self._attempt(lambda: self._exporter.after_epoch(*now), _CONTINUES)
             if due(None, save.save_every_n_steps, update):
-                self._attempt(lambda: self._exporter.after_step(*now), _GOES_ON)
+                self._attempt(lambda: self._exporter.after_step(*now), _CONTINUES)
             if self._pictures and self._previews.due(update):
-                self._show(update, _GOES_ON)
+                self._show(update, _CONTINUES)
 
     def _attempt(self, write: Callable[[], object], otherwise: str) -> None:
         """Write something that the run can do without; where the disk refuses, say so, and what is true `otherwise`."""
@@ -207,7 +207,7 @@ class Session:
             self._run.reporter.say(f"left out     {plural(skipped, 'step')} of {self._at.step}, whose gradient overflowed in fp16")
 
     def _rescue(self) -> None:
-        """Save what was trained before an error goes its way."""
+        """Save what was trained, before the error that ends the run is raised again."""
         if self._at.step == 0:
             return
         path = self._folder.at_step(self._at.step)

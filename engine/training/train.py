@@ -19,18 +19,17 @@ from engine.console import Reporter
 from engine.data.batches import Batch, Collator, Reader
 from engine.data.order import Order
 from engine.data.scan import require_usable
-from engine.device import PRECISION_NAMES
 from engine.diffusion.objective import Draw, Objective, draw
 from engine.diffusion.schedule import schedule
-from engine.errors import UserError, plural
-from engine.models.base import Base, open_base
+from engine.errors import UserError
+from engine.models.base_model import Base, open_base
 from engine.optimization.optimizers import find_optimizer
 from engine.optimization.schedules import find_schedule
 from engine.tools.pictures import read_pictures
 from engine.training import forecast, methods, runfolder
-from engine.training.checkpoint import SAVE_DTYPES
+from engine.training.assembly import Networks, assemble, require_xformers
 from engine.training.encoding import TextEncoder, cache_latents, prepare_text
-from engine.training.networks import Networks, assemble, require_xformers
+from engine.training.introduction import introduce
 from engine.training.optim import (
     Optimization,
     RateRule,
@@ -54,7 +53,7 @@ _LESS_MEMORY = (
 
 
 @dataclass(frozen=True)
-class Loaded:
+class Ready:
     """A run with everything in memory that its steps need."""
 
     run: Run
@@ -78,7 +77,7 @@ def train(config: Config, told: Sequence[str] = (), reporter: Reporter | None = 
             raise
 
 
-def load(run: Run) -> Loaded:
+def load(run: Run) -> Ready:
     """Encode what the caches lack, then load what is trained. A network that is no longer needed is dropped before the next is loaded."""
     config, scan = run.config, run.plan.order.scan
     latents = cache_latents(config, run.base, run.compute, scan, run.reporter)
@@ -97,32 +96,21 @@ def load(run: Run) -> Loaded:
         tokenize=text.tokenize,
         prior_loss_weight=config.data.prior_loss_weight,
     )
-    return Loaded(run, networks, make_step(run, networks), collate, previews)
+    return Ready(run, networks, make_step(run, networks), collate, previews)
 
 
-def go(loaded: Loaded, folder: RunFolder, stop: Stop) -> Result:
+def go(loaded: Ready, folder: RunFolder, stop: Stop) -> Result:
     """Train, preview and save into the run's folder."""
     run = loaded.run
     session = Session(run, folder, loaded.networks, _optimization(run, loaded.networks), loaded.previews, stop)
     with batches(loaded) as made:
         first = next(made)
-        _foretell(loaded, first)
+        forecast.tell(run, loaded.step, loaded.networks.methods, first)
         return session.train(loaded.step, itertools.chain([first], made))
 
 
-def _foretell(loaded: Loaded, first: Batch) -> None:
-    """Say how long the training will take and how large the file will be, now that everything is in memory."""
-    run, trained = loaded.run, loaded.networks.methods
-    seconds = forecast.seconds(run.plan, loaded.step, trained, first)
-    if seconds is not None:
-        without = ", sample pictures aside" if run.shots else ""
-        run.reporter.say(f"time         {forecast.duration(seconds)}{without} (a step was tried)")
-    size = sum(method.size(SAVE_DTYPES[run.config.save.save_precision]) for method in trained)
-    run.reporter.say(f"file to come {size / 2**20:.1f} MiB")
-
-
 @contextmanager
-def batches(loaded: Loaded) -> Iterator[Iterator[Batch]]:
+def batches(loaded: Ready) -> Iterator[Iterator[Batch]]:
     """The run's batches in order. With a GPU a thread makes them one ahead; on a CPU each is made before its step.
 
     A thread would gain nothing on a CPU, and would cost a tenth of a step of full-size SD 1.5 on two cores. Once there are more computing
@@ -259,24 +247,3 @@ def _default_name(config: Config, plan: Plan) -> str:
     if len(set(texts)) == 1:
         return texts[0]
     return Path(config.data.train_data_dir or config.data.datasets[0].subsets[0].image_dir).resolve().stem
-
-
-def introduce(run: Run, name: str) -> None:
-    """Say what the run understood: model, pictures, words, length, and what comes out."""
-    found, plan, say = run.plan.order.scan, run.plan, run.reporter.say
-    run.reporter.heading(f"Training `{name}` on {run.compute.name}, {PRECISION_NAMES[run.compute.precision]}")
-    prediction = f"{run.base.prediction}{', zero terminal SNR' if run.base.zero_terminal_snr else ''}"
-    say(f"base model   {run.base.path} ({run.base.checkpoint.family}, {prediction})")
-    width, height = found.datasets[0].buckets.resolution
-    why = (
-        ""
-        if run.config.data.resolution
-        else ", as its file says"
-        if run.base.checkpoint.resolution
-        else f", as usual for {run.base.family.name}"
-    )
-    say(f"resolution   {width} x {height}{why}")
-    for line in forecast.folder_lines(found):
-        say(f"pictures     {line}")
-    length = f"{plural(plan.total_steps, 'step')}, {plural(plan.epochs, 'epoch')} of {plural(plan.order.steps_in(1), 'step')}"
-    say(f"length       {length}; trained: {', '.join(part for part in run.base.family.parts if part in run.chosen.trains)}")

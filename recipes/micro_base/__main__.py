@@ -13,6 +13,7 @@ import torch
 
 from engine import models
 from engine.errors import UserError
+from engine.models.family import Target
 from engine.models.specs import VaeSpec
 from recipes.micro_base import autoencoder, card, diffusion
 from recipes.micro_base.architecture import MODELS
@@ -59,7 +60,7 @@ def make(name: str, out: Path, work: Path, device: torch.device, bf16: bool) -> 
     vae = autoencoder.train(spec, SEED, work, device, bf16, say)
     parts = diffusion.train(name, family, specs, vae, SEED, work, device, bf16, say)
     path = out / f"{name}.safetensors"
-    models.get(family).save(parts, path, "original", torch.float16, metadata=METADATA)
+    models.get(family).save(parts, Target(path, dtype=torch.float16, metadata=METADATA))
     say(f"made {path}, {path.stat().st_size / 1e6:.1f} MB")
     for line in card.measured(path):
         say(line)

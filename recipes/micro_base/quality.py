@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 from engine import models
 from engine.diffusion import samplers
-from engine.generation.generate import Network, first_noise
+from engine.generation.generate import Sampled, first_noise
 from engine.models.recognise import recognise
 from engine.models.vae import decode_images, encode_images
 from recipes.micro_base import creature, drawing, scenes
@@ -178,7 +178,7 @@ def _templates() -> tuple[tuple[Tensor, Tensor], ...]:
 class Model:
     """A loaded micro model."""
 
-    network: Network
+    network: Sampled
     encoders: Mapping[str, nn.Module]
     vae: nn.Module
 
@@ -188,7 +188,7 @@ def load(path: Path) -> Model:
     checkpoint = recognise(path)
     family = models.get(checkpoint.family)
     parts = {part: family.load(checkpoint, part, torch.float32, "cpu") for part in family.parts}
-    network = Network(family, parts["unet"], torch.device("cpu"), checkpoint.prediction, checkpoint.zero_terminal_snr)
+    network = Sampled(family, parts["unet"], torch.device("cpu"), checkpoint.prediction, checkpoint.zero_terminal_snr)
     return Model(network, {part: parts[part] for part in family.text_parts}, parts["vae"])
 
 

@@ -10,7 +10,7 @@ from fixed_loss import fixed_loss
 from lessons import STEPS, creatures, learned, train
 from runs import config, quiet
 
-from engine.generation.generate import Network
+from engine.generation.generate import Sampled
 from engine.training import train as training
 from recipes.micro_base import creature, scenes
 from recipes.micro_base.quality import Model
@@ -36,7 +36,7 @@ def test_the_held_out_loss_turns_while_the_training_loss_falls(base: Model, micr
         for method in loaded.networks.methods:
             method.detach()
         step = loaded.step
-        measured = Model(Network(step.family, step.unet, step.device), step.encoders, base.vae)
+        measured = Model(Sampled(step.family, step.unet, step.device), step.encoders, base.vae)
         curve = []
         for file in files:
             with learned(measured, file):

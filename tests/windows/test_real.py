@@ -17,7 +17,7 @@ import pytest
 from pe import Image
 from rig_run import Rig
 
-from engine import doctor, downloads, files, locks
+from engine import doctor, downloads, files, headers, locks
 from engine.tools import bundle
 from install import records
 from recipes import lock_windows
@@ -155,7 +155,7 @@ def train(rig: Rig, folder: Path, name: str) -> str:
     settings = ("--config", "configs/demo.toml", "--train_data_dir", PICTURES.replace("/", "\\"), "--output_name", name, *length)
     status, said = rig.run(*PYTHON, "train", *settings, cwd=folder, timeout=600, **OFF)
     assert status == 0, said
-    return files.read_header(folder / "output" / name / f"{name}.safetensors").metadata["sshs_model_hash"]
+    return headers.read(folder / "output" / name / f"{name}.safetensors").metadata["sshs_model_hash"]
 
 
 def test_it_trains_moves_and_trains_the_same(rig: Rig, installed: Path) -> None:

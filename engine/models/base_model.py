@@ -9,7 +9,7 @@ from typing import cast
 import torch
 from torch import nn
 
-from engine import files, models, tensorfile
+from engine import files, memo, models, tensorfile
 from engine.errors import UserError
 from engine.models import networks
 from engine.models.family import Checkpoint, Family, Prediction
@@ -34,6 +34,11 @@ class Base:
         """The file or folder."""
         return self.checkpoint.path
 
+    @property
+    def resolution(self) -> int:
+        """The side in pixels of the square it was made for: as its file says, else its family's."""
+        return models.row_of(self.checkpoint).default_resolution
+
     def load(self, part: str, dtype: torch.dtype | None, device: torch.device | str) -> nn.Module:
         """One network, frozen and in eval mode. dtype None keeps the file's."""
         if part == "vae" and self.vae is not None:
@@ -47,13 +52,13 @@ class Base:
     def identity(self, part: str) -> str:
         """A hash of one network's weights, whatever file they lie in; remembered until that file changes."""
         source = self._weights_file(part)
-        return files.once(lambda: tensorfile.content_hash(self.load(part, None, "cpu").state_dict()), self._memo(part), source)
+        return memo.once(lambda: tensorfile.content_hash(self.load(part, None, "cpu").state_dict()), self._memo(part), source)
 
     def file_hash(self) -> str:
         """SHA-256 of the model's file, remembered until the file changes; empty for a diffusers folder."""
         if self.path.is_dir():
             return ""
-        return files.once(lambda: files.sha256(self.path), self._memo("file"), self.path)
+        return memo.once(lambda: files.sha256(self.path), self._memo("file"), self.path)
 
     def text_bytes(self, max_token_length: int | None, dtype: torch.dtype) -> int:
         """Memory of one encoded caption: the encoders' widths at every token, and the last one's once more for a pooled output."""

@@ -12,7 +12,7 @@ from engine.adapters.base import Method
 from engine.config.schema import Config
 from engine.device import Compute
 from engine.errors import UserError
-from engine.models.base import Base
+from engine.models.base_model import Base
 from engine.training import methods
 
 
@@ -31,7 +31,7 @@ def assemble(config: Config, base: Base, compute: Compute, encoders: Mapping[str
     if config.training.xformers:
         unet.enable_xformers_memory_efficient_attention()  # type: ignore[operator]
     if config.training.gradient_checkpointing:
-        _checkpoint_activations(unet, encoders)
+        _recompute_activations(unet, encoders)
     made = methods.make(config, base, {"unet": unet, **encoders}, rates)
     for method in made:
         method.attach()
@@ -50,7 +50,7 @@ def require_xformers(compute: Compute) -> None:
         raise UserError(f"xformers cannot be used here ({error})", hint, where="xformers") from error
 
 
-def _checkpoint_activations(unet: nn.Module, encoders: Mapping[str, nn.Module]) -> None:
+def _recompute_activations(unet: nn.Module, encoders: Mapping[str, nn.Module]) -> None:
     """Keep only each block's input, and compute the rest again in the backward pass."""
     unet.enable_gradient_checkpointing()  # type: ignore[operator]
     for encoder in encoders.values():

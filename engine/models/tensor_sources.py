@@ -12,7 +12,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from engine import files
+from engine import files, headers
 from engine.errors import UserError
 from engine import pickled
 from engine.models.specs import Json
@@ -60,7 +60,7 @@ def open_file(path: Path) -> Source:
         lazies = pickled.contents(path).tensors
         return Source(path, {name: Entry(path, lazy.dtype, lazy.shape, lazy) for name, lazy in lazies.items()}, {})
     _refuse_text(path, start)
-    header = files.read_header(path)
+    header = headers.read(path)
     return Source(path, {name: Entry(path, info.dtype, info.shape) for name, info in header.tensors.items()}, header.metadata)
 
 

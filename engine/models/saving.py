@@ -17,7 +17,7 @@ from torch import Tensor, nn
 
 from engine import files, tensorfile
 from engine.models import configs, keymap, networks, tokens, weights
-from engine.models.family import Layout, Marks
+from engine.models.family import Marks, Target
 from engine.models.layouts import SDXL, FamilyLayout, PartRow
 from engine.models.specs import ClipSpec, Json
 
@@ -29,47 +29,37 @@ _IMPLEMENTATION = "https://github.com/Stability-AI/generative-models"  # modelsp
 _DTYPE_NAMES = {torch.float16: "F16", torch.bfloat16: "BF16", torch.float32: "F32", torch.float64: "F64"}
 
 
-def save(
-    family: FamilyLayout,
-    architecture: str,
-    parts: Mapping[str, nn.Module],
-    path: Path,
-    layout: Layout,
-    dtype: torch.dtype | None,
-    marks: Marks,
-    metadata: Mapping[str, str],
-) -> None:
+def save(family: FamilyLayout, architecture: str, parts: Mapping[str, nn.Module], target: Target) -> None:
     """Write every part of a family's checkpoint. Raises ValueError when a part is missing, UserError when the disk refuses."""
     missing = [row.name for row in family.parts if row.name not in parts]
     if missing:
         raise ValueError(f"a {family.name} checkpoint needs {', '.join(missing)} too")
-    if layout == "diffusers":
-        _save_folder(family, parts, path, dtype, marks)
+    if target.layout == "diffusers":
+        _save_folder(family, parts, target)
         return
-    named = original_tensors(family, parts, dtype, marks)
     described = {
         "format": "pt",
         "modelspec.sai_model_spec": "1.0.1",
         "modelspec.architecture": architecture,
         "modelspec.implementation": _IMPLEMENTATION,
-        "modelspec.title": path.stem,
-        "modelspec.prediction_type": "v" if marks.prediction == "v_prediction" else "epsilon",
+        "modelspec.title": target.path.stem,
+        "modelspec.prediction_type": "v" if target.marks.prediction == "v_prediction" else "epsilon",
     }
-    tensorfile.write(path, named, {**described, **metadata})
+    tensorfile.write(target.path, original_tensors(family, parts, target), {**described, **target.metadata})
 
 
-def original_tensors(family: FamilyLayout, parts: Mapping[str, nn.Module], dtype: torch.dtype | None, marks: Marks) -> dict[str, Tensor]:
+def original_tensors(family: FamilyLayout, parts: Mapping[str, nn.Module], target: Target) -> dict[str, Tensor]:
     """Everything a single file holds, the marks of its training included. (Empty tensors, as ComfyUI writes them.)"""
     named: dict[str, Tensor] = {}
     for row in family.parts:
-        own = _cast(networks.tensors(parts[row.name]), dtype)
+        own = _cast(networks.tensors(parts[row.name]), target.dtype)
         if row.kind == "open_clip" and keymap.LOGIT_SCALE not in own:
             projection = own["text_projection.weight"]
             own[keymap.LOGIT_SCALE] = torch.tensor(math.log(100), dtype=projection.dtype)  # CLIP's limit, where its training ended
         named |= weights.original(row.kind, row.prefixes[0], own)
-    if marks.prediction == "v_prediction":
+    if target.marks.prediction == "v_prediction":
         named["v_pred"] = torch.zeros(0)
-    if marks.zero_terminal_snr:
+    if target.marks.zero_terminal_snr:
         named["ztsnr"] = torch.zeros(0)
     return named
 
@@ -79,15 +69,16 @@ def _cast(tensors: Mapping[str, Tensor], dtype: torch.dtype | None) -> dict[str,
     return {name: tensor.detach().to(device="cpu", dtype=dtype) for name, tensor in tensors.items()}
 
 
-def _save_folder(family: FamilyLayout, parts: Mapping[str, nn.Module], path: Path, dtype: torch.dtype | None, marks: Marks) -> None:
+def _save_folder(family: FamilyLayout, parts: Mapping[str, nn.Module], target: Target) -> None:
     """The diffusers layout. `model_index.json` comes last, so that a folder cut short is not taken for a model."""
+    path = target.path
     index = path / "model_index.json"
     index.unlink(missing_ok=True)
     for row in family.parts:
-        _save_network(row, parts[row.name], path / row.name, dtype)
+        _save_network(row, parts[row.name], path / row.name, target.dtype)
         if row.tokenizer:
             tokens.write_folder(path / row.tokenizer, row.pad)
-    scheduler = _scheduler(family, marks)
+    scheduler = _scheduler(family, target.marks)
     files.write_json(path / "scheduler" / "scheduler_config.json", scheduler)
     entries: Json = {
         "_class_name": family.pipeline,

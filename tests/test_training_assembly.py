@@ -13,8 +13,8 @@ from training_fakes import FixedMethod
 from engine.config.schema import Config, TrainingConfig
 from engine.device import Compute
 from engine.errors import UserError
-from engine.training import methods, networks
-from engine.training.networks import assemble, require_xformers
+from engine.training import assembly, methods
+from engine.training.assembly import assemble, require_xformers
 
 CPU = Compute(torch.device("cpu"), "bf16", "the CPU", 0, 1)
 
@@ -96,7 +96,7 @@ def test_xformers_is_refused_where_it_cannot_be_used(monkeypatch: pytest.MonkeyP
     def broken(name: str) -> None:
         raise OSError("undefined symbol")
 
-    monkeypatch.setattr(networks, "importlib", SimpleNamespace(import_module=broken))
+    monkeypatch.setattr(assembly, "importlib", SimpleNamespace(import_module=broken))
     card = Compute(torch.device("cuda"), "bf16", "a card", 0, 1)
     with pytest.raises(UserError, match=r"xformers cannot be used here \(undefined symbol\)") as caught:
         require_xformers(card)

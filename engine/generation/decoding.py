@@ -1,0 +1,78 @@
+"""Latents -> pixels, one picture at a time, in tiles where memory is short."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterator, Sequence
+from typing import Protocol
+
+import torch
+from torch import Tensor, nn
+
+from engine.models.family import Family
+from engine.models.vae import decode_images
+
+_NUMBERS_A_PIXEL = 1024  # live at the decoder's peak: three maps of 256 channels at full size (counted), and a third more for workspaces
+_CPU_BYTES = 4 << 30  # what decoding may take on a CPU before it is done in tiles: 1024 x 1024 in fp32
+_TILE = 512  # pixels; tiles overlap by a quarter and are blended
+
+
+class TiledVae(Protocol):
+    """The part of diffusers' AutoencoderKL that sets tiles."""
+
+    tile_sample_min_size: int  # pixels
+    tile_latent_min_size: int  # latent cells
+
+    def enable_tiling(self) -> None:
+        """Decode in overlapping tiles."""
+
+    def disable_tiling(self) -> None:
+        """Decode in one piece."""
+
+
+@torch.no_grad()
+def decode(family: Family, vae: nn.Module, latents: Sequence[Tensor], device: torch.device) -> list[Tensor]:
+    """Latents in the network's units, each [C, h, w] of any size -> pixels, each uint8 [H, W, 3] on the CPU.
+
+    The VAE, in its own dtype, is brought to `device` once, decodes one picture after the other, and goes back to where it was. A picture
+    that would not fit into free memory is decoded in tiles. What is not finite comes out black.
+    """
+    first = next(vae.parameters())
+    home, dtype = first.device, first.dtype
+    vae.to(device)
+    try:
+        pictures = []
+        for latent in latents:
+            pixels = latent.shape[-2] * latent.shape[-1] * family.latent.stride**2
+            with _tiles(vae, family.latent.stride, pixels * _NUMBERS_A_PIXEL * dtype.itemsize > _free_bytes(device)):
+                decoded = decode_images(vae, family.latent.unscaled(latent[None].to(device)))
+            levels = (decoded[0] * 127.5 + 127.5).nan_to_num(0.0, 0.0, 0.0).round().clamp(0, 255)
+            pictures.append(levels.to(torch.uint8).permute(1, 2, 0).cpu())
+        return pictures
+    finally:
+        vae.to(home)
+
+
+@contextlib.contextmanager
+def _tiles(vae: nn.Module, stride: int, wanted: bool) -> Iterator[None]:
+    """Decode in tiles of 512 pixels inside the block, where `wanted`."""
+    if not wanted:
+        yield
+        return
+    tiled: TiledVae = vae  # type: ignore[assignment]
+    before = tiled.tile_sample_min_size, tiled.tile_latent_min_size
+    tiled.tile_sample_min_size, tiled.tile_latent_min_size = _TILE, _TILE // stride
+    tiled.enable_tiling()
+    try:
+        yield
+    finally:
+        tiled.disable_tiling()
+        tiled.tile_sample_min_size, tiled.tile_latent_min_size = before
+
+
+def _free_bytes(device: torch.device) -> int:
+    """Memory that decoding may use: on a GPU what is free or held in reserve by torch."""
+    if device.type != "cuda":
+        return _CPU_BYTES
+    free, _ = torch.cuda.mem_get_info(device)
+    return int(free) + torch.cuda.memory_reserved(device) - torch.cuda.memory_allocated(device)
