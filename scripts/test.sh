@@ -6,10 +6,11 @@
 set -euo pipefail
 . "$(dirname -- "${BASH_SOURCE[0]}")/setup.sh"
 set_up requirements.txt requirements-dev.txt
+side_by_side=(-n auto --maxprocesses 4 --dist loadfile) # a file's tests stay in order, in one process
 
 say "ruff"
 "${python[@]}" -m ruff check .
 say "mypy"
 "${python[@]}" -m mypy
 say "pytest"
-exec "${python[@]}" -m pytest "$@"
+exec "${python[@]}" -m pytest "${side_by_side[@]}" "$@"

@@ -91,7 +91,7 @@ def rows(made: Path) -> list[tuple[str, list[Path]]]:
     return found
 
 
-@pytest.mark.parametrize("family", ["sd1", "sdxl"])
+@pytest.mark.parametrize("family", ["sd1", pytest.param("sdxl", marks=pytest.mark.slow)])
 def test_rows_for_the_base_model_and_each_file(bases: dict[str, Path], tmp_path: Path, family: str) -> None:
     parts = ("unet", *models.get(family).text_parts)
     loras = (
@@ -217,6 +217,7 @@ def different(bases: dict[str, Path], folder: Path) -> tuple[Request, dict[str, 
     }
 
 
+@pytest.mark.slow
 def test_no_picture_is_replaced_by_another(bases: dict[str, Path], tmp_path: Path) -> None:
     request, changes = different(bases, tmp_path)
     replaces_nothing(request, [changes[name] for name in FEW], tmp_path / "out")

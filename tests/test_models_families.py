@@ -122,7 +122,7 @@ def test_the_micro_models_behave(family_name: str, checkpoints: dict[str, Checkp
     assert family.latent.spread(std).max() < 1
 
 
-@pytest.mark.parametrize("family_name", FAMILIES)
+@pytest.mark.parametrize("family_name", ["sd1", pytest.param("sdxl", marks=pytest.mark.slow)])
 def test_pictures_and_latents_as_diffusers_makes_them(family_name: str, checkpoints: dict[str, Checkpoint]) -> None:
     family = models.get(family_name)
     vae = family.load(checkpoints[family_name], "vae", torch.float32, "cpu")

@@ -130,6 +130,7 @@ def test_a_training_goes_on_from_its_snapshot_as_if_never_stopped(tmp_path: Path
     assert all(torch.equal(value, resumed[name]) for name, value in straight.items())
 
 
+@pytest.mark.slow
 def test_only_the_decoder_moves_in_its_own_stage(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(autoencoder, "BATCH", 2)
     vae = network(MODELS["micro-sd"][1]["vae"], "vae", 1)
@@ -144,6 +145,7 @@ def test_only_the_decoder_moves_in_its_own_stage(tmp_path: Path, monkeypatch: py
     assert not torch.equal(vae.decode(before).sample, made)
 
 
+@pytest.mark.slow
 def test_normalising_changes_the_latents_and_not_the_pictures() -> None:
     vae = network(MODELS["micro-sd"][1]["vae"], "vae", 1)
     pixels = autoencoder.pictures(1, 20).float() / 127.5 - 1

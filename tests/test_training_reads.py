@@ -101,7 +101,7 @@ def test_the_loss_scaler_reads_once_an_optimizer_step(
     assert dict(second_update(loaded, torch.amp.GradScaler("cpu")).reads) == reads
 
 
-@pytest.mark.parametrize(("optimizer", "each"), [("Prodigy", 2), ("Adafactor", 1)])
+@pytest.mark.parametrize(("optimizer", "each"), [pytest.param("Prodigy", 2, marks=pytest.mark.slow), ("Adafactor", 1)])
 def test_self_tuning_optimizers_read_in_the_optimizer_step_alone(
     load: Callable[..., Ready], micro_sd: Path, optimizer: str, each: int
 ) -> None:
@@ -112,7 +112,7 @@ def test_self_tuning_optimizers_read_in_the_optimizer_step_alone(
 
 
 @pytest.mark.parametrize("flags", [pytest.param(("--network_train_unet_only",), marks=pytest.mark.slow), ()], ids=["unet only", "all"])
-@pytest.mark.parametrize("model", ["micro_sd", "micro_sdxl"])
+@pytest.mark.parametrize("model", ["micro_sd", pytest.param("micro_sdxl", marks=pytest.mark.slow)])
 def test_a_micro_step_works_where_nothing_can_be_read(
     load: Callable[..., Ready], request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch, model: str, flags: tuple[str, ...]
 ) -> None:

@@ -178,6 +178,7 @@ def test_pictures_are_made_before_during_and_after(tmp_path: Path, micro_sd: Pat
     assert (result.file.parent / "samples.html").is_file()
 
 
+@pytest.mark.slow
 def test_pictures_do_not_change_the_training(tmp_path: Path, micro_sd: Path, data: Path) -> None:
     prompts = tmp_path / "prompts.txt"
     prompts.write_text("sks cat --w 64 --h 64 --s 2 --d 1\n", encoding="utf-8")
@@ -187,7 +188,7 @@ def test_pictures_do_not_change_the_training(tmp_path: Path, micro_sd: Path, dat
     assert hash_of(plain.file) == hash_of(with_pictures.file)
 
 
-@pytest.mark.parametrize(("module", "args"), [("networks.lora", ()), ("networks.loha", ()), ("lycoris.kohya", ("algo=loha", "conv_dim=2"))])
+@pytest.mark.parametrize(("module", "args"), [("networks.lora", ()), ("networks.loha", ()), pytest.param("lycoris.kohya", ("algo=loha", "conv_dim=2"), marks=pytest.mark.slow)])
 def test_training_continues_from_a_file(tmp_path: Path, micro_sd: Path, data: Path, module: str, args: tuple[str, ...]) -> None:
     more = ("--network_args", *args) if args else ()
     short = ("--max_train_epochs", "0", "--save_precision", "float", "--network_module", module, *more)
