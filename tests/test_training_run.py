@@ -188,7 +188,14 @@ def test_pictures_do_not_change_the_training(tmp_path: Path, micro_sd: Path, dat
     assert hash_of(plain.file) == hash_of(with_pictures.file)
 
 
-@pytest.mark.parametrize(("module", "args"), [("networks.lora", ()), ("networks.loha", ()), pytest.param("lycoris.kohya", ("algo=loha", "conv_dim=2"), marks=pytest.mark.slow)])
+@pytest.mark.parametrize(
+    ("module", "args"),
+    [
+        ("networks.lora", ()),
+        ("networks.loha", ()),
+        pytest.param("lycoris.kohya", ("algo=loha", "conv_dim=2"), marks=pytest.mark.slow),
+    ],
+)
 def test_training_continues_from_a_file(tmp_path: Path, micro_sd: Path, data: Path, module: str, args: tuple[str, ...]) -> None:
     more = ("--network_args", *args) if args else ()
     short = ("--max_train_epochs", "0", "--save_precision", "float", "--network_module", module, *more)
