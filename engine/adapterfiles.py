@@ -27,15 +27,14 @@ _TELLING = re.compile(r"lora|hada|lokr|oft|dora")  # in an end of a name that no
 class Kind:
     """One way to write down a change of a layer.
 
-    `suffixes`: the ends of its tensors' names. `rank`: the one whose first dimension is the rank. `readers`: the programs that use such a
-    file, names in `USES`. `telling`: the ends that tell the kind, where not each of them does.
+    `suffixes`: the ends of its tensors' names, each enough to know the kind by. `rank`: the one whose first dimension is the rank.
+    `readers`: the programs that are known to use such a file, names in `USES`.
     """
 
     title: str
     suffixes: tuple[str, ...]
     rank: str = ""
     readers: tuple[str, ...] = ()
-    telling: tuple[str, ...] = ()
 
 
 _WEBUIS = ("WebUI, Forge", "ComfyUI")
@@ -56,8 +55,9 @@ KINDS: tuple[Kind, ...] = (  # in order: the first that knows one of a module's 
     Kind(
         "LoRA in PEFT's naming",
         (
-            *("lora_A.weight", "lora_B.weight", "lora_magnitude_vector", "lora.down.weight", "lora.up.weight", "_lora.down.weight"),
-            *("_lora.up.weight", "lora_linear_layer.down.weight", "lora_linear_layer.up.weight"),
+            *("lora_A.weight", "lora_B.weight", "lora_A.default.weight", "lora_B.default.weight", "lora_magnitude_vector"),
+            *("lora.down.weight", "lora.up.weight", "_lora.down.weight", "_lora.up.weight"),
+            *("lora_linear_layer.down.weight", "lora_linear_layer.up.weight"),
         ),
         "lora_A.weight",
         ("diffusers",),
@@ -88,7 +88,7 @@ def split(tensor: str) -> tuple[str, str]:
     if _MODULE.match(tensor):
         module, _, end = tensor.partition(".")
         return module, end
-    end = next((suffix for kind in KINDS for suffix in kind.suffixes if _has(tensor, suffix)), "")
+    end = next((suffix for kind in KINDS for suffix in (*kind.suffixes, ALPHA) if _has(tensor, suffix)), "")
     return (tensor.removesuffix(end).rstrip("."), end) if end else ("", tensor)
 
 
@@ -100,7 +100,7 @@ def part(name: str) -> str:
 def kind(tensors: Iterable[str]) -> Kind | None:
     """What the tensors of one module are, by the ends of their names; None where no kind is known by them."""
     ends = tuple(tensors)
-    return next((kind for kind in KINDS if any(_has(tensor, suffix) for suffix in kind.telling or kind.suffixes for tensor in ends)), None)
+    return next((kind for kind in KINDS if any(_has(tensor, suffix) for suffix in kind.suffixes for tensor in ends)), None)
 
 
 def _has(tensor: str, suffix: str) -> bool:

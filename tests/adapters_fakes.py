@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-from engine.adapters import DeltaArgs
-from engine.adapters.base import Method, MethodSettings
+from engine import adapterfiles
+from engine.adapterfiles import Kind
+from engine.adapters import DeltaArgs, Maker, MethodRow, method, plan
+from engine.adapters.base import Method, MethodSettings, Site
 from engine.adapters.layers import Layer
 
 
@@ -69,3 +71,59 @@ def merge(method: Any, strength: float) -> None:
             module.weight.copy_(weight)
             if bias is not None and module.bias is not None:
                 module.bias.copy_(bias)
+
+
+class ScaledLayer(Layer):
+    """(1 + up @ down) * W: a formula that reads what it changes, and never a method of ours."""
+
+    up: Tensor
+    down: Tensor
+    kind = Kind("scaled weights", ("scaled_up", "scaled_down"), "scaled_down", tuple(adapterfiles.USES))
+    ends = {"up": "scaled_up", "down": "scaled_down"}
+    factors = ("up", "down")
+    faster = ("up",)
+
+    @staticmethod
+    def shapes(weight: torch.Size, rank: int) -> dict[str, tuple[int, ...]]:
+        return {"up": (weight[0], rank), "down": (rank, weight[1:].numel())}
+
+    def start(self, name: str, values: Tensor, source: torch.Generator) -> None:
+        if name == "down":
+            values.normal_(generator=source)
+
+    def changed(self, weight: Tensor, bias: Tensor | None, strength: float) -> tuple[Tensor, Tensor | None]:
+        return weight * (1 + strength * self.scale * (self.up @ self.down).view(weight.shape)), bias
+
+
+class NormLayer(Layer):
+    """Weight and bias of a norm, each with a change of its own."""
+
+    weight: Tensor
+    bias: Tensor
+    kind = Kind("changed norms", ("changed_weight", "changed_bias"), "", tuple(adapterfiles.USES))
+    kinds = frozenset(("norm",))
+    ends = {"weight": "changed_weight", "bias": "changed_bias"}
+
+    @staticmethod
+    def shapes(weight: torch.Size, rank: int) -> dict[str, tuple[int, ...]]:
+        return {"weight": tuple(weight), "bias": tuple(weight)}
+
+    def start(self, name: str, values: Tensor, source: torch.Generator) -> None:
+        """Both stay zero."""
+
+    def changed(self, weight: Tensor, bias: Tensor | None, strength: float) -> tuple[Tensor, Tensor | None]:
+        return weight + strength * self.weight, (0.0 if bias is None else bias) + strength * self.bias
+
+
+def _norms() -> Maker:
+    def make(sites: Sequence[Site], settings: MethodSettings) -> Method:
+        places = [plan.Place(site, 1, 1.0) for site in sites if site.kind == "norm"]
+        return method.build(NormLayer, sites, places, settings, *NormLayer.dropouts(settings))
+
+    return make
+
+
+FAKES = (  # what the shelf carries for methods to come
+    MethodRow("scaled", "", DeltaArgs, kind=ScaledLayer.kind, layer=lambda: ScaledLayer),
+    MethodRow("norms", "", DeltaArgs, kind=NormLayer.kind, layer=lambda: NormLayer, maker=_norms),
+)

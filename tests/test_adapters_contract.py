@@ -1,4 +1,7 @@
-"""What every method of changed layers promises, held over the whole registry on a small network of the layers that models have."""
+"""What every method of changed layers promises, held over the whole registry on a small network of the layers that models have.
+
+Two more stand beside the registry's: a formula that reads the weight, and one that changes norms and their biases.
+"""
 
 from __future__ import annotations
 
@@ -8,11 +11,11 @@ from pathlib import Path
 import pytest
 import torch
 import torch.nn.functional as F
-from adapters_fakes import Spot, changes, filled, merge, parameters
+from adapters_fakes import FAKES, Spot, changes, filled, merge, parameters
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
-from engine import adapters, headers
+from engine import adapterfiles, adapters, headers
 from engine.adapters import DeltaArgs, LycorisArgs, MethodRow
 from engine.adapters.base import MethodSettings, NothingLearned
 from engine.adapters.method import LayerMethod
@@ -94,11 +97,25 @@ CASES: dict[str, dict[str, Case]] = {
         "locon": Case(LycorisArgs("locon", dropout=0.25), LORA, network_dropout=0.25),
         "loha": Case(LycorisArgs("loha", rank_dropout=0.3, rank_dropout_scale=True), LOHA),
     },
+    "scaled": {
+        "plain": Case(DeltaArgs(conv_dim=2), ("scaled_up", "scaled_down", "alpha"), small=2e-5),
+        "dropout": Case(DeltaArgs(conv_dim=2, rank_dropout=0.3), ("scaled_up", "scaled_down", "alpha"), small=2e-5),
+    },
+    "norms": {
+        "plain": Case(DeltaArgs(), ("changed_weight", "changed_bias"), sites=("lora_unet_group", "lora_unet_norm")),
+        "dropout": Case(DeltaArgs(rank_dropout=0.3), ("changed_weight", "changed_bias"), sites=("lora_unet_group", "lora_unet_norm")),
+    },
 }
-PAIRS = [(row, case) for row in adapters.METHODS for case in CASES[row.name].values()]
-pytestmark = pytest.mark.parametrize(
-    ("row", "case"), PAIRS, ids=[f"{row.name}-{name}" for row in adapters.METHODS for name in CASES[row.name]]
-)
+ROWS = (*adapters.METHODS, *FAKES)
+PAIRS = [(row, case) for row in ROWS for case in CASES[row.name].values()]
+pytestmark = pytest.mark.parametrize(("row", "case"), PAIRS, ids=[f"{row.name}-{name}" for row in ROWS for name in CASES[row.name]])
+
+
+@pytest.fixture(autouse=True)
+def with_fakes(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Their files are read as those of the registry's methods are."""
+    monkeypatch.setattr(adapters, "METHODS", ROWS)
+    monkeypatch.setattr(adapterfiles, "KINDS", (*(row.kind for row in FAKES), *adapterfiles.KINDS))
 
 
 def made(row: MethodRow, case: Case, sites: list[Spot], dropout: float | None = None, seed: int = 1, dim: int = 3) -> LayerMethod:

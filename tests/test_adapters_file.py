@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from engine import adapterfiles, adapters, files, headers, tensorfile
 from engine.adapterfiles import LOHA, LORA
 from engine.adapters import file, sizes
+from engine.adapters.base import NothingLearned
 from engine.adapters.sizes import Sizes
 from engine.errors import UserError
 
@@ -68,6 +69,37 @@ def test_a_file_is_not_continued_by_another_method() -> None:
         assert caught.value.where == "network_weights"
 
 
+@pytest.mark.parametrize("more", [{}, {"dim_from_weights": True}])
+def test_factors_the_wrong_way_round_are_refused(more: dict[str, bool]) -> None:
+    """Of as many values as there should be."""
+    sites = [Spot("lora_unet_a", nn.Linear(5, 6))]
+    wrong = {**lora(), "lora_unet_a.lora_up.weight": lora()["lora_unet_a.lora_up.weight"].T}
+    with pytest.raises(UserError, match=r"is \[4, 5\] and \[4, 6\] in the file, \[4, 5\] and \[6, 4\] here"):
+        adapters.make(adapters.row("lora"), sites, settings(weights=wrong, **more))
+    with pytest.raises(UserError, match="in the file"):
+        adapters.from_file(sites, wrong)
+
+
+def test_a_module_at_a_layer_that_it_cannot_change_is_refused() -> None:
+    sites = [Spot("lora_unet_a", nn.LayerNorm(5), kind="norm")]
+    for make in (
+        lambda: adapters.from_file(sites, lora(), "a.safetensors"),
+        lambda: adapters.make(adapters.row("lora"), sites, settings(weights=lora(), dim_from_weights=True)),
+    ):
+        with pytest.raises(UserError, match="`lora_unet_a` is a norm here, which no LoRA changes"):
+            make()
+
+
+def test_an_alpha_of_zero_is_not_trained_and_is_nothing() -> None:
+    sites = [Spot("lora_unet_a", nn.Linear(5, 6))]
+    with pytest.raises(UserError, match="alpha of `lora_unet_a` is 0"):
+        adapters.make(adapters.row("lora"), sites, settings(weights=lora(alpha=0.0), dim_from_weights=True))
+    method = adapters.from_file(sites, lora(alpha=0.0))
+    assert not changes(method)["lora_unet_a"].any()
+    with pytest.raises(NothingLearned):
+        method.write(Path("unwritten.safetensors"), torch.float32, {})
+
+
 def test_a_missing_alpha_means_the_rank() -> None:
     assert file.modules({key: tensor for key, tensor in lora().items() if "alpha" not in key})["lora_unet_a"].alpha == 4.0
 
@@ -103,7 +135,7 @@ GOOD = {"lora_unet_a.lora_down.weight": torch.ones(2, 3), "lora_unet_a.lora_up.w
         ({**GOOD, "lora_unet_a.dora_scale": torch.ones(1, 3)}, "DoRA"),
         ({"lora_unet_a.hada_w1_a": torch.ones(2, 2)}, "`lora_unet_a` has no `hada_w1_b`"),
         ({"lora_unet_a.hada_t1": torch.ones(2, 2, 3, 3)}, "LoHa with Tucker"),
-        ({**GOOD, "lora_unet_a.bias": torch.ones(4)}, r"not a LoRA file \(its tensor `lora_unet_a.bias`\)"),
+        ({**GOOD, "lora_unet_a.bias": torch.ones(4)}, "`lora_unet_a` is LoRA and holds `bias` besides"),
         ({"lora_unet_a.lokr_w1": torch.ones(2, 2)}, "LoKr"),
         ({"lora_unet_a.lora_mid.weight": torch.ones(2, 2, 3, 3)}, "Tucker"),
         ({"unet.down_blocks.0.attn1.to_q.lora_A.weight": torch.ones(2, 2)}, "PEFT"),
@@ -113,6 +145,7 @@ GOOD = {"lora_unet_a.lora_down.weight": torch.ones(2, 3), "lora_unet_a.lora_up.w
         ({"lora_unet_a.lora_down.weight": torch.ones(2, 3)}, "`lora_unet_a` has no `lora_up.weight`"),
         ({**GOOD, "lora_unet_a.lora_down.weight": torch.ones(2)}, r"`lora_unet_a.lora_down.weight` is no factor: its shape is \[2\]"),
         ({**GOOD, "lora_unet_a.alpha": torch.ones(2)}, "not one number"),
+        ({**GOOD, "lora_unet_a.alpha": torch.tensor(float("nan"))}, "alpha of `lora_unet_a` is not a number"),
     ],
 )
 def test_other_files_are_refused_by_name(tensors: dict[str, Tensor], says: str) -> None:
@@ -188,6 +221,8 @@ def test_write_and_read(tmp_path: Path) -> None:
         ("lycoris_a_b.hada_w1_a", "lycoris_a_b", "hada_w1_a", ""),
         ("oft_unet_a.oft_blocks", "oft_unet_a", "oft_blocks", ""),
         ("unet.a.to_q.lora_A.weight", "unet.a.to_q", "lora_A.weight", "unet"),
+        ("unet.a.to_q.alpha", "unet.a.to_q", "alpha", "unet"),
+        ("base_model.a.lora_B.default.weight", "base_model.a", "lora_B.default.weight", ""),
         ("unet.a.processor.to_q_lora.down.weight", "unet.a.processor.to_q", "_lora.down.weight", "unet"),
         ("text_encoder_2.a.lora_linear_layer.up.weight", "text_encoder_2.a", "lora_linear_layer.up.weight", "text_encoder_2"),
         ("model.diffusion_model.out.2.weight", "", "model.diffusion_model.out.2.weight", ""),

@@ -137,6 +137,35 @@ def test_the_node_keeps_no_tensor_of_the_layers_size() -> None:
     assert {(96, 4), (4, 64), (2, 64)} <= set(kept)
 
 
+def test_a_frozen_factor_gets_no_gradient() -> None:
+    layer = nn.Linear(8, 6)
+    method = make(layer)
+    method.attach()
+    one, *others = method.layers[0].parameters()
+    one.requires_grad_(False)
+    layer(torch.randn(2, 8, requires_grad=True)).sum().backward()
+    assert one.grad is None and all(other.grad is not None for other in others)
+
+
+def test_autocast_around_the_backward_pass_changes_no_gradient() -> None:
+    layer = nn.Linear(8, 6)
+    method = make(layer)
+    method.attach()
+    x = torch.randn(2, 8)
+    found = []
+    for inside in (False, True):
+        with torch.autocast("cpu", torch.bfloat16):
+            loss = layer(x).float().square().sum()
+            if inside:
+                loss.backward()
+        if not inside:
+            loss.backward()
+        found.append([parameter.grad.clone() for parameter in parameters(method)])
+        for parameter in parameters(method):
+            parameter.grad = None
+    assert all(torch.equal(one, other) for one, other in zip(*found, strict=True))
+
+
 def test_nothing_is_read_back_from_the_device() -> None:
     from test_adapters_lora import Operations
 

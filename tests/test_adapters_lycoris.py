@@ -12,6 +12,7 @@ from engine import adapters, models
 from engine.adapters import LycorisArgs
 from engine.adapters.lora import LoraLayer
 from engine.adapters.method import LayerMethod
+from engine.errors import UserError
 from engine.models import networks
 from engine.models.family import Site
 
@@ -93,6 +94,24 @@ def test_what_has_no_effect_is_told(sites: dict[str, list[Site]]) -> None:
         "LoRA+ has no effect",
     ]
     assert [group.name for group in method.parameter_groups()] == ["unet", "text_encoder"]
+
+
+def test_a_negative_conv_dim_leaves_the_convolutions_out(sites: dict[str, list[Site]]) -> None:
+    kinds = {layer.site.kind for layer in make(sites["sd1"], LycorisArgs(conv_dim=-1)).layers}
+    assert kinds == {"linear", "conv1x1"}
+
+
+def test_a_preset_without_a_layer_is_named(sites: dict[str, list[Site]]) -> None:
+    text = [site for site in sites["sd1"] if site.part == "text_encoder"]
+    with pytest.raises(UserError, match="the preset unet-only has no layer in the parts that this run trains") as caught:
+        make(text, LycorisArgs(preset="unet-only"))
+    assert caught.value.where == "network_args"
+
+
+def test_its_dropout_is_named_as_it_is_written(sites: dict[str, list[Site]]) -> None:
+    with pytest.raises(UserError) as caught:
+        make(sites["sd1"], LycorisArgs(dropout=1.5))
+    assert caught.value.where == "dropout"
 
 
 @pytest.fixture

@@ -124,6 +124,11 @@ def test_two_spellings_of_one_module_are_refused() -> None:
         ("up_blocks_1_attentions_2_transformer_blocks_0_ff_net_0_proj", "output_blocks_5_1_transformer_blocks_0_ff_net_0_proj"),
         ("up_blocks_1_upsamplers_0_conv", "output_blocks_5_2_conv"),
         ("up_blocks_2_resnets_2_conv1", "output_blocks_8_0_in_layers_2"),
+        ("down_blocks_0_resnets_1_norm2", "input_blocks_2_0_out_layers_0"),
+        ("conv_in", "input_blocks_0_0"),
+        ("conv_out", "out_2"),
+        ("time_embedding_linear_2", "time_embed_2"),
+        ("add_embedding_linear_1", "label_emb_0_0"),
     ],
 )
 def test_sdxl_names_in_both_layouts(diffusers: str, original: str) -> None:

@@ -99,7 +99,7 @@ def test_rows_for_the_base_model_and_each_file(bases: dict[str, Path], tmp_path:
         write_lora(bases[family], tmp_path / "unet.safetensors", ("unet",)),
     )
     said: list[str] = []
-    request = Request(opened(bases[family], tmp_path), PROMPTS, tmp_path / "out", loras, clip_skip=2)
+    request = Request(opened(bases[family], tmp_path, clip_skip=2), PROMPTS, tmp_path / "out", loras)
     made = sample(request, said.append)
     assert [name for name, _ in rows(made.page)] == [
         f"{bases[family].stem}, base model, strength 0", "我的 lora, step 120", "unet, step 120",
@@ -208,7 +208,7 @@ def different(bases: dict[str, Path], folder: Path) -> tuple[Request, dict[str, 
         "another prompt": {"prompts": (parse_line(LINE.replace("cat", "dog")),)},
         "another LoRA of the name": {"loras": (write_lora(bases["sd1"], folder / "b" / "x.safetensors", seed=2),)},
         "another base of the name": {"base": opened(other, folder)},
-        "clip_skip": {"clip_skip": 2},
+        "clip_skip": {"base": opened(bases["sd1"], folder, clip_skip=2)},
         "vae": {"base": opened(bases["sd1"], folder, vae=str(other))},
         "prediction": {"base": opened(bases["sd1"], folder, v_parameterization=True)},
         "zero_terminal_snr": {"base": opened(bases["sd1"], folder, zero_terminal_snr=True)},
@@ -342,3 +342,10 @@ def test_diffusers_pipelines_make_the_same_picture(bases: dict[str, Path], famil
     size = {"height": shot.height, "width": shot.width, "num_inference_steps": shot.steps, "guidance_scale": shot.scale}
     theirs = pipeline(**options, **size, generator=source).images[0]
     assert np.abs(theirs * 255 - mine.numpy()).max() < 0.51  # theirs is not rounded
+
+
+@pytest.mark.parametrize(("family", "effect"), [("sd1", 2), ("sdxl", None)])
+def test_a_clip_skip_without_effect_is_told(bases: dict[str, Path], tmp_path: Path, family: str, effect: int | None) -> None:
+    base, told = open_base(str(bases[family]), tmp_path, clip_skip=2)
+    assert base.clip_skip == effect
+    assert [notice for notice in told if "clip_skip = 2 has no effect" in notice] == told[: 0 if effect else 1]

@@ -74,6 +74,7 @@ def test_alphas_are_read_from_the_file(dtype: str, tmp_path: Path) -> None:
         (["lora_unet_x.hada_w1_a", "lora_unet_x.hada_w1_b"], "LoHa, for a model that the file does not name"),
         (["lora_unet_x.lokr_w1", "lora_unet_x.lokr_w2"], "LoKr"),
         (["unet.down.lora_A.weight", "unet.down.lora_B.weight"], "PEFT's naming"),
+        (["base_model.model.down.lora_A.default.weight"], "PEFT's naming"),
         (["lora_unet_a.lora_down.weight", "lora_unet_b.lora_up.weight", "lora_unet_x.hada_w1_a"], "an adapter: LoRA and LoHa, for"),
     ],
 )
@@ -87,7 +88,7 @@ def test_other_adapters(names: list[str], words: str, tmp_path: Path) -> None:
         (["lora_unet_x.lora_down.weight"], "WebUI, Forge; ComfyUI; diffusers"),
         (["lora_unet_x.lora_down.weight", "lora_unet_y.hada_w1_a"], "WebUI, Forge; ComfyUI"),
         (["unet.down.lora_A.weight"], "diffusers"),
-        (["lora_unet_x.oft_blocks"], None),
+        (["lora_unet_x.oft_blocks"], "not known"),
     ],
 )
 def test_the_programs_that_read_an_adapter(names: list[str], readers: str | None, tmp_path: Path) -> None:

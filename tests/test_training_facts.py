@@ -99,6 +99,7 @@ def test_the_facts_of_a_run(understood: Callable[..., Run], tmp_path: Path) -> N
         unet_lr=1e-3,
         text_encoder_lr=1e-4,
         warmup_steps=3,
+        clip_skip=None,
         session=0,
         started_at=0,
     )
@@ -113,8 +114,9 @@ def test_what_follows_the_base_model(understood: Callable[..., Run], tmp_path: P
     assert (found.model_name, found.model_hash, found.model_hash_legacy, found.vae_name) == ("xl", "", "", "v a e.pt")
     assert (found.base_model_version, found.architecture) == ("sdxl_base_v1-0", "stable-diffusion-xl-v1-base")
     assert (found.prediction, found.zero_terminal_snr) == ("v_prediction", True)
-    v = gather(understood(reg=False, base=replace(base, family=models.get("sd1"), zero_terminal_snr=False)))
+    v = gather(understood(reg=False, base=replace(base, family=models.get("sd1"), zero_terminal_snr=False, clip_skip=2)))
     assert (v.base_model_version, v.prediction, v.zero_terminal_snr) == ("sd_v1_v", "v_prediction", False)
+    assert (found.clip_skip, v.clip_skip) == (None, 2)
 
 
 def test_what_follows_the_settings(understood: Callable[..., Run]) -> None:

@@ -24,7 +24,11 @@ PLAIN: Run = (
         training=TrainingConfig(max_train_epochs=4),
         save=SaveConfig(output_name="cat"),
     ),
-    facts(folders=(Folder("3_sks cat", 3, 7, False, {"sks cat": 7, "草地": 2}), Folder("1_cat", 1, 5, True, {"cat": 5})), reg_images=20),
+    facts(
+        folders=(Folder("3_sks cat", 3, 7, False, {"sks cat": 7, "草地": 2}), Folder("1_cat", 1, 5, True, {"cat": 5})),
+        reg_images=20,
+        clip_skip=2,
+    ),
     sizes(),
     3,
     33,

@@ -16,7 +16,6 @@ from engine.training.metadata import Facts, Folder
 
 # One setting changed -> the keys that change with it, besides `ss_settings`
 SETTINGS: dict[str, tuple[object, dict[str, str]]] = {
-    "model.clip_skip": (3, {"ss_clip_skip": "3", "modelspec.encoder_layer": "3"}),
     "model.max_token_length": (150, {"ss_max_token_length": "150"}),
     "data.prior_loss_weight": (0.3, {"ss_prior_loss_weight": "0.3"}),
     "data.caption_dropout_rate": (0.3, {"ss_caption_dropout_rate": "0.3"}),
@@ -124,6 +123,7 @@ FACTS: dict[str, tuple[object, dict[str, str]]] = {
     "unet_lr": (0.5, {"ss_unet_lr": "0.5"}),
     "text_encoder_lr": (0.5, {"ss_text_encoder_lr": "0.5"}),
     "warmup_steps": (5, {"ss_lr_warmup_steps": "5"}),
+    "clip_skip": (3, {"ss_clip_skip": "3", "modelspec.encoder_layer": "3"}),
     "session": (5, {"ss_session_id": "5"}),
     "started_at": (0.5, {"ss_training_started_at": "0.5"}),
 }

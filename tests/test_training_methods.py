@@ -156,6 +156,13 @@ def test_what_is_chosen_stands_over_outlines(seen: Seen) -> None:
     }  # fmt: skip
 
 
+def test_a_part_that_gets_no_adapter_is_not_trained_and_that_is_told(seen: Seen) -> None:
+    seen.method.trains = frozenset(("unet",))
+    found, told = chosen(Config(), seen.base)
+    assert (set(found.rates), found.trains) == ({"unet"}, {"unet"})
+    assert told == ["the text encoder is not trained: no layer of it is among those that are chosen"]
+
+
 def test_a_file_that_cannot_be_continued_is_named(tmp_path: Path) -> None:
     """Missing, a folder, no LoRA; each before a weight of the base model is read."""
     site = Site("lora_unet_x", nn.Linear(3, 4), "unet", "linear", "attention")
@@ -177,6 +184,16 @@ def test_an_error_of_the_settings_is_not_blamed_on_a_file(seen: Seen, monkeypatc
     with pytest.raises(UserError) as caught:
         chosen(Config(), seen.base)
     assert caught.value.where == "network_dim"
+
+
+def test_nor_is_one_without_a_place(seen: Seen, monkeypatch: pytest.MonkeyPatch) -> None:
+    def make(*anything: object) -> None:
+        raise UserError("no layer of this run takes LoRA", "train the U-Net")
+
+    monkeypatch.setattr(adapters, "make", make)
+    with pytest.raises(UserError) as caught:
+        chosen(Config(), seen.base)
+    assert caught.value.where == ""
 
 
 def test_nor_where_there_is_a_file(seen: Seen, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -210,6 +210,13 @@ def test_training_continues_from_a_file(tmp_path: Path, micro_sd: Path, data: Pa
     assert json.loads(metadata["ss_network_args"]).get("algo") == (args[0].partition("=")[2] if args else None)
 
 
+def test_a_preset_without_text_layers_trains_the_unet_alone(tmp_path: Path, micro_sd: Path, data: Path) -> None:
+    short = ("--max_train_epochs", "0", "--max_train_steps", "1", "--network_module", "lycoris.kohya", "--network_args", "preset=unet-only")
+    result = run(tmp_path, *flags(micro_sd, data, *short))
+    assert {name.split("_")[1] for name in tensorfile.read(result.file)} == {"unet"}
+    assert [headers.read(result.file).metadata[f"ss_{name}"] for name in ("unet_lr", "text_encoder_lr")] == ["0.001", "None"]
+
+
 def test_nothing_to_train_is_refused(tmp_path: Path, micro_sd: Path, data: Path) -> None:
     with pytest.raises(UserError, match="nothing would be trained"):
         run(tmp_path, *flags(micro_sd, data, "--unet_lr", "0", "--network_train_unet_only"))

@@ -39,6 +39,7 @@ def facts(**changed: Any) -> Facts:
         unet_lr=1e-4,
         text_encoder_lr=5e-5,
         warmup_steps=9,
+        clip_skip=None,
         session=123456789,
         started_at=1700000000.5,
     )

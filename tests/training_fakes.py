@@ -26,6 +26,7 @@ class FixedMethod:
         self.groups = list(groups)
         self.told: list[object] = []
         self.notices: tuple[str, ...] = ()
+        self.trains = frozenset(("unet", "text_encoder"))
 
     def tensors(self, dtype: torch.dtype) -> dict[str, Tensor]:
         """One module of rank 2 and alpha 1."""

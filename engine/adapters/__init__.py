@@ -51,7 +51,7 @@ class LycorisArgs:
 
     algo: Literal["lora", "locon", "loha"] = field(default="lora", metadata=_help("the method"))
     preset: Preset = field(default="full", metadata=_help("which layers are changed"))
-    conv_dim: int | None = field(default=None, metadata=_help("rank for 3x3 convolutions; unset or 0: network_dim"))
+    conv_dim: int | None = field(default=None, metadata=_help("rank for 3x3 convolutions; unset or 0: network_dim; -1: none of them"))
     conv_alpha: float | None = field(default=None, metadata=_help("alpha for 3x3 convolutions; unset or 0: network_alpha"))
     dropout: float | None = field(default=None, metadata=_help("as network_dropout, for lora and locon"))
     rank_dropout: float | None = field(default=None, metadata=_help("lora, locon: as in networks.lora; loha: an output row is left out"))

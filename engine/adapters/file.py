@@ -64,15 +64,19 @@ def _module(name: str, parts: Mapping[str, Tensor], where: str) -> Module:
     kind = adapterfiles.kind(parts)
     known = kind.suffixes if kind and any(row.kind is kind for row in adapters.METHODS) else ()
     strange = next((end for end in parts if end not in (*known, ALPHA)), "")
-    if kind is None or not known or strange:
-        told = f"this file holds {kind.title}, which is not read" if kind and not known else "this is not a LoRA file"
-        raise _unreadable(f"{told} (its tensor `{name}.{strange or next(iter(parts))}`)", where)
+    if kind is None or not known:
+        told = f"this file holds {kind.title}, which is not read" if kind else "this is not a LoRA file"
+        raise _unreadable(f"{told} (its tensor `{name}.{next(iter(parts))}`)", where)
+    if strange:
+        raise _unreadable(f"`{name}` is {kind.title} and holds `{strange}` besides, which is not read", where)
     missing = [end for end in known if end not in parts]
     if missing:
         raise UserError(f"`{name}` has no `{missing[0]}`", again, where=where)
     alpha, ranked = parts.get(ALPHA), parts[kind.rank] if kind.rank else None
     if alpha is not None and alpha.numel() != 1:
         raise UserError(f"alpha of `{name}` is not one number: its shape is {list(alpha.shape)}", again, where=where)
+    if alpha is not None and not bool(alpha.isfinite()):
+        raise UserError(f"alpha of `{name}` is not a number", again, where=where)
     if ranked is not None and (ranked.dim() < 2 or not ranked.shape[0]):
         raise UserError(f"`{name}.{kind.rank}` is no factor: its shape is {list(ranked.shape)}", again, where=where)
     rank = 1 if ranked is None else ranked.shape[0]

@@ -1,4 +1,4 @@
-"""A change as large as its layer, applied beside the layer as one autograd node.
+"""A change of a layer's size, applied beside it as one autograd node.
 
 The change is formed in float32 and cast once, and it is never added to a weight of half precision, where most of a small one would be
 rounded to nothing. The node keeps the input and the parameters alone: it forms the change again in the backward pass. Kept for every
@@ -43,14 +43,15 @@ class _Node(torch.autograd.Function):
     def backward(ctx: _Context, grad: Tensor) -> tuple[Tensor | None, ...]:
         """Gradients of x, in its dtype, and of the layer's parameters, float32."""
         x, rows, *_ = ctx.saved_tensors
-        parameters = list(ctx.layer.parameters())
-        with torch.enable_grad():
+        with torch.autocast(x.device.type, enabled=False), torch.enable_grad():
             weight, bias = _change(ctx.layer, ctx.strength, rows)
-        outputs = [weight] if bias is None else [weight, bias]
-        cast = [output.detach().to(x.dtype) for output in outputs]
-        x_grad, *gradients = _gradients(ctx.layer.site.layer, x, cast, grad, ctx.needs_input_grad[0])
-        wanted = [gradient.float() for gradient in gradients if gradient is not None]
-        return x_grad, None, None, *torch.autograd.grad(outputs, parameters, wanted)
+            outputs = [weight] if bias is None else [weight, bias]
+            cast = [output.detach().to(x.dtype) for output in outputs]
+            x_grad, *gradients = _gradients(ctx.layer.site.layer, x, cast, grad, ctx.needs_input_grad[0])
+            wanted = [gradient.float() for gradient in gradients if gradient is not None]
+            trained = [parameter for parameter in ctx.layer.parameters() if parameter.requires_grad]
+            found = iter(torch.autograd.grad(outputs, trained, wanted) if trained else ())
+        return x_grad, None, None, *(next(found) if parameter.requires_grad else None for parameter in ctx.layer.parameters())
 
 
 def applied(layer: Layer, x: Tensor, rows: Tensor | None) -> Tensor:

@@ -33,9 +33,9 @@ class Dropout:
         options = settings.options
         assert isinstance(options, DeltaArgs)
         return cls(
-            _probability(network, "network_dropout"),
-            _probability(options.rank_dropout, "rank_dropout"),
-            _probability(options.module_dropout, "module_dropout"),
+            probability(network, "network_dropout"),
+            probability(options.rank_dropout, "rank_dropout"),
+            probability(options.module_dropout, "module_dropout"),
         )
 
     @property
@@ -130,6 +130,8 @@ class Layer(nn.Module, ABC):
 
     def is_nothing(self, tensors: Mapping[str, Tensor]) -> bool:
         """Whether a file's module of these tensors would change nothing."""
+        if not self.scale:
+            return True
         if self.factors:
             return any(not bool(tensors[self.ends[name]].any()) for name in self.factors)
         return not any(bool(tensor.any()) for tensor in tensors.values())
@@ -167,7 +169,7 @@ class Delta(Layer):
         return strength * self.delta().view(self.site.weight().shape), None
 
 
-def _probability(value: float | None, key: str) -> float:
+def probability(value: float | None, key: str) -> float:
     """A dropout setting as a number. Raises UserError outside 0 <= p < 1."""
     number = value or 0.0
     if not 0.0 <= number < 1.0:

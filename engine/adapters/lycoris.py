@@ -8,7 +8,9 @@ from dataclasses import dataclass, replace
 from engine import adapters
 from engine.adapters import DeltaArgs, LycorisArgs, plan
 from engine.adapters.base import MethodSettings, Site
+from engine.adapters.layers import probability
 from engine.adapters.method import LayerMethod, build
+from engine.errors import UserError
 
 _TRANSFORMER = frozenset(("attention", "feed_forward", "transformer"))
 _RESIDUAL = frozenset(("resnet", "sampler"))
@@ -53,6 +55,7 @@ def make(sites: Sequence[Site], settings: MethodSettings) -> LayerMethod:
     kind = row.layer()
     ratios = (args.loraplus_lr_ratio, args.loraplus_unet_lr_ratio, args.loraplus_text_encoder_lr_ratio)
     reached = any("lora_up" in end for end in kind.ends.values())
+    probability(args.dropout, "dropout")
     own = replace(
         settings,
         dropout=args.dropout or settings.dropout,
@@ -60,11 +63,15 @@ def make(sites: Sequence[Site], settings: MethodSettings) -> LayerMethod:
     )
     dropout, notices = kind.dropouts(own)
     told = list(notices)
-    if kind.thin and (own.dropout or args.rank_dropout):
+    if kind.thin and (own.dropout or args.rank_dropout or args.rank_dropout_scale):
         told.append(f"algo = {args.algo} leaves out activations and ranks as networks.lora does, which is not LyCORIS' way in every point")
     if any(ratios) and not reached:
         told.append(f"LoRA+ has no effect: in LyCORIS it reaches lora_up alone, which algo = {args.algo} does not have")
     conv_dim = args.conv_dim or settings.dim
     preset = _PRESETS[args.preset]
-    places = plan.sized([site for site in sites if preset.takes(site)], own, conv_dim, args.conv_alpha or settings.alpha or conv_dim)
+    chosen = [site for site in sites if preset.takes(site) and (conv_dim > 0 or site.kind != "conv3x3")]  # LyCORIS: -1 leaves them out
+    places = plan.sized(chosen, own, max(conv_dim, 0), args.conv_alpha or settings.alpha or conv_dim)
+    if not places and not settings.dim_from_weights:
+        message = f"the preset {args.preset} has no layer in the parts that this run trains"
+        raise UserError(message, "choose another preset, or train the parts that it has layers in", where="network_args")
     return build(kind, sites, places, own, replace(dropout, rows="drawn" if args.rank_dropout_scale else "none"), told)

@@ -1,7 +1,8 @@
-"""The `Method` over changed layers, one a site; they may be of several kinds."""
+"""The `Method` over changed layers, one a site, of one or several kinds."""
 
 from __future__ import annotations
 
+import math
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -195,6 +196,11 @@ def build(
         if settings.weights is None:
             raise UserError("there are no weights to take the ranks from", "name a file in network_weights", where="dim_from_weights")
         places = [place for place, _ in plan.by_file(sites, file.modules(settings.weights, "network_weights"))]
+        for place in places:
+            _require_changeable(kind, place, "network_weights")
+            if not place.alpha:
+                told = f"alpha of `{place.site.name}` is 0 in the file, so that nothing of it could be trained"
+                raise UserError(told, "leave out dim_from_weights, and set network_dim and network_alpha", where="network_weights")
     if not places:
         raise UserError(f"no layer of this run takes {kind.kind.title}", "train the U-Net, a text encoder, or both")
     if settings.scale_weight_norms is not None and not kind.factors:
@@ -210,6 +216,7 @@ def of_file(sites: Sequence[Site], tensors: Mapping[str, Tensor], where: str) ->
     kinds = {row.kind: row.layer() for row in adapters.METHODS if row.kind and row.layer}
     layers = []
     for place, module in plan.by_file(sites, file.modules(tensors, where), where):
+        _require_changeable(kinds[module.kind], place, where)
         layer = kinds[module.kind](place.site, place.dim, place.alpha, Dropout(), 0)
         _check_fit(place.site.name, module, layer, where)
         layer.unpack(module)
@@ -217,6 +224,13 @@ def of_file(sites: Sequence[Site], tensors: Mapping[str, Tensor], where: str) ->
     method = LayerMethod(layers, MethodSettings(1, None, None, DeltaArgs(), 0))
     method.train(False)
     return method
+
+
+def _require_changeable(kind: type[Layer], place: Place, where: str) -> None:
+    """Raise UserError where a file's module stands at a layer that its kind cannot change."""
+    if place.site.kind not in kind.kinds:
+        told = f"`{place.site.name}` is a {place.site.kind} here, which no {kind.kind.title} changes"
+        raise UserError(told, "use a file that was made for this kind of model", where=where)
 
 
 def _check_fit(name: str, module: Module, layer: Layer, where: str) -> None:
@@ -234,7 +248,7 @@ def _check_fit(name: str, module: Module, layer: Layer, where: str) -> None:
             where=where,
         )
     shapes = [(list(module.tensors[end].shape), list(getattr(layer, parameter).shape)) for parameter, end in layer.ends.items()]
-    if any(torch.Size(theirs).numel() != torch.Size(ours).numel() for theirs, ours in shapes):
+    if any(theirs[:1] != ours[:1] or math.prod(theirs) != math.prod(ours) for theirs, ours in shapes):  # a matrix may stand for a 1x1
         raise UserError(
             f"`{name}` is {' and '.join(str(theirs) for theirs, _ in shapes)} in the file, "
             f"{' and '.join(str(ours) for _, ours in shapes)} here",

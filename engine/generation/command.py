@@ -41,7 +41,6 @@ class Request:
     folder: Path | None = None  # gets page and pictures; None: the first LoRA's folder
     loras: tuple[Path, ...] = ()  # a row of pictures for each
     base_row: bool = True  # also a row without any
-    clip_skip: int | None = None
     size: tuple[int, int] | None = None  # width, height
     sampler: str = "euler_a"
     karras: bool = False
@@ -99,6 +98,7 @@ def run(
         vae=model.vae,
         v_parameterization=model.v_parameterization,
         zero_terminal_snr=model.zero_terminal_snr,
+        clip_skip=model.clip_skip,
     )
     for notice in notices:
         say(notice)
@@ -107,7 +107,6 @@ def run(
         prompts=read,
         folder=Path(folder) if folder else None,
         loras=tuple(Path(lora) for lora in loras),
-        clip_skip=model.clip_skip,
         size=config.data.resolution,
         sampler=wanted.sample_sampler,
         karras=wanted.sample_karras,
@@ -219,7 +218,7 @@ def _encode(request: Request, shots: Sequence[Shot], rows: Sequence[_Lora | None
         for shot in shots:
             if method:
                 method.strength = shot.strength
-            cond = encode(family, encoders, shot, request.clip_skip)
+            cond = encode(family, encoders, shot, request.base.clip_skip)
             conds[shot] = family.unpack({name: tensor.cpu() for name, tensor in family.pack(cond).items()})
         if method:
             method.detach()
@@ -230,8 +229,7 @@ def _encode(request: Request, shots: Sequence[Shot], rows: Sequence[_Lora | None
 def _origin(request: Request, lora: _Lora | None) -> Provenance:
     """What the pictures' files say they were made with."""
     base = request.base
-    clip_skip = request.clip_skip if base.family.uses_clip_skip else None
-    origin = Provenance(model=base.path.stem, model_hash=base.file_hash()[:10] or None, clip_skip=clip_skip)
+    origin = Provenance(model=base.path.stem, model_hash=base.file_hash()[:10] or None, clip_skip=base.clip_skip)
     if lora:
         content = files.sha256(lora.path, headers.read(lora.path).data_start)  # what `sshs_model_hash` is the hash of
         made_with = ((lora.path.stem, content[:12]),)

@@ -28,6 +28,7 @@ class Base:
     zero_terminal_snr: bool
     vae: Path | None  # a VAE to use instead of the model's own
     cache_dir: Path  # content hashes are remembered here
+    clip_skip: int | None = None  # as it takes effect: None in a family whose text encoders' layer is fixed
 
     @property
     def path(self) -> Path:
@@ -89,6 +90,7 @@ def open_base(
     vae: str | None = None,
     v_parameterization: bool | None = None,
     zero_terminal_snr: bool | None = None,
+    clip_skip: int | None = None,
 ) -> tuple[Base, list[str]]:
     """Recognise a base model, with what should be said of it. No weight is read.
 
@@ -120,6 +122,9 @@ def open_base(
             notices.append(f"zero_terminal_snr is set to {zero_terminal_snr}; by {checkpoint.marks_from} it would be {zero_terminal}")
         zero_terminal = zero_terminal_snr
     found = models.get(checkpoint.family)
+    if clip_skip is not None and not found.uses_clip_skip:
+        notices.append(f"clip_skip = {clip_skip} has no effect: the layer that {found.name}'s text encoders give is fixed")
+        clip_skip = None
     if vae:
         recognise_vae(Path(vae), found.name)
-    return Base(checkpoint, found, prediction, zero_terminal, Path(vae) if vae else None, cache_dir), notices
+    return Base(checkpoint, found, prediction, zero_terminal, Path(vae) if vae else None, cache_dir, clip_skip), notices

@@ -100,8 +100,7 @@ def _adapter(source: Source) -> Iterator[str]:
     yield _line("is", f"an adapter: {' and '.join(title for title, _ in titles.most_common()) or 'unknown'}, for {_adapter_family(source)}")
     found = {kind for kind in kinds.values() if kind}
     readers = [program for program in adapterfiles.USES if all(program in kind.readers for kind in found)]
-    if readers:
-        yield _line("readers", "; ".join(readers))
+    yield _line("readers", "; ".join(readers) or "not known")
     values = _alphas(source)
     told: dict[str, dict[str, Counter[str]]] = defaultdict(lambda: {"modules": Counter(), "ranks": Counter(), "alphas": Counter()})
     for module, entries in modules.items():
@@ -136,7 +135,7 @@ def _alphas(source: Source) -> dict[str, float]:
             if name.endswith(".alpha") and math.prod(info.shape) == 1 and info.dtype in _NUMBERS:
                 form, padding = _NUMBERS[info.dtype]
                 handle.seek(header.data_start + info.begin)
-                found[name.partition(".")[0]] = struct.unpack(form, padding + handle.read(info.end - info.begin))[0]
+                found[adapterfiles.split(name)[0]] = struct.unpack(form, padding + handle.read(info.end - info.begin))[0]
     return found
 
 

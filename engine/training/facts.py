@@ -53,6 +53,7 @@ def gather(run: Run, name: str, optimizer: OptimizerRow, warmup: int) -> Facts:
         unet_lr=rates.get("unet"),
         text_encoder_lr=next((rates[part] for part in base.family.text_parts if part in rates), None),
         warmup_steps=warmup,
+        clip_skip=base.clip_skip,
         session=random.SystemRandom().randrange(2**32),
         started_at=time.time(),
     )

@@ -61,6 +61,7 @@ class Facts:
     unet_lr: float | None
     text_encoder_lr: float | None
     warmup_steps: int
+    clip_skip: int | None  # as it takes effect
     session: int
     started_at: float  # unix seconds
 
@@ -107,7 +108,7 @@ def run_metadata(config: Config, facts: Facts, epoch: int, step: int, finished_a
         "sd_model_hash": facts.model_hash_legacy or None,
         "new_sd_model_hash": facts.model_hash or None,
         "vae_name": facts.vae_name or None,
-        "clip_skip": config.model.clip_skip,
+        "clip_skip": facts.clip_skip,
         "max_token_length": config.model.max_token_length,
         "v_parameterization": facts.prediction == "v_prediction",
         "zero_terminal_snr": facts.zero_terminal_snr,
@@ -164,7 +165,7 @@ def modelspec(config: Config, facts: Facts, finished_at: float) -> dict[str, str
         "description": save.metadata_description,
         "license": save.metadata_license,
         "tags": save.metadata_tags,
-        "encoder_layer": str(config.model.clip_skip) if config.model.clip_skip else None,
+        "encoder_layer": str(facts.clip_skip) if facts.clip_skip else None,
     }
     if (objective.min_timestep, objective.max_timestep) != (0, 1000):
         values["timestep_range"] = f"{objective.min_timestep},{objective.max_timestep}"

@@ -14,6 +14,8 @@ from engine.config.schema import Config
 from engine.errors import UserError
 from engine.models.base_model import Base
 
+_NAMES = {"unet": "the U-Net", "text_encoder": "the text encoder", "text_encoder_2": "the second text encoder"}
+
 
 @dataclass(frozen=True)
 class Chosen:
@@ -34,8 +36,11 @@ def chosen(config: Config, base: Base) -> tuple[Chosen, list[str]]:
     Raises UserError where nothing would be trained, and for a file to continue from that does not fit.
     """
     rates, told = part_rates(config, base)
-    methods = make(config, base, {part: base.outline(part) for part in rates}, rates)
-    return Chosen(rates, methods), [*told, *(notice for method in methods for notice in method.notices)]
+    made = make(config, base, {part: base.outline(part) for part in rates}, rates)
+    trained = frozenset(part for method in made for part in method.trains)
+    told += [f"{_NAMES[part]} is not trained: no layer of it is among those that are chosen" for part in rates if part not in trained]
+    told += [notice for method in made for notice in method.notices]
+    return Chosen({part: rate for part, rate in rates.items() if part in trained}, made), told
 
 
 def part_rates(config: Config, base: Base) -> tuple[dict[str, float], list[str]]:
@@ -79,7 +84,7 @@ def make(config: Config, base: Base, modules: Mapping[str, nn.Module], rates: Ma
         )
         method = adapters.make(row, sites, settings)
     except UserError as error:
-        if error.where not in ("", "network_weights"):
+        if not network.network_weights or error.where not in ("", "network_weights"):
             raise
         raise UserError(error.message, error.hint, where=f"network_weights = {network.network_weights}") from error
     return (method,)

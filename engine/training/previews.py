@@ -100,7 +100,7 @@ class RunningPreviews:
             origin=Provenance(
                 model=base.path.stem,
                 model_hash=base.file_hash()[:10] or None,
-                clip_skip=run.config.model.clip_skip if base.family.uses_clip_skip else None,
+                clip_skip=base.clip_skip,
             ),
             methods=networks.methods,
             encoders=tuple(networks.encoders.values()),

@@ -147,6 +147,7 @@ def understand(config: Config, told: Sequence[str], reporter: Reporter) -> Run:
         vae=config.model.vae,
         v_parameterization=config.model.v_parameterization,
         zero_terminal_snr=config.model.zero_terminal_snr,
+        clip_skip=config.model.clip_skip,
     )
     _objective(config, base).check(schedule(base.zero_terminal_snr), config.objective.min_timestep, config.objective.max_timestep)
     if config.training.xformers:
