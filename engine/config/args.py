@@ -10,25 +10,28 @@ from collections.abc import Mapping
 
 from engine.config import options, values
 from engine.config.keys import plain
-from engine.config.problems import Findings, Origin
+from engine.config.problems import Findings
 from engine.config.rows import OptionRow
 from engine.config.schema import Arg
+from engine.config.sources import Entry
 from engine.config.values import BadValue
 from engine.errors import did_you_mean
 
 
-def check(key: str, given: Mapping[str, object], row: OptionRow, origin: Origin, findings: Findings) -> dict[str, Arg]:
-    """The given options with the types that `row.options` says; what does not fit becomes a problem under `key`."""
+def check(entry: Entry, given: Mapping[str, object], row: OptionRow, findings: Findings) -> dict[str, Arg]:
+    """The given options with the types that `row.options` says; what does not fit becomes a problem where the option stands."""
+    key = entry.key
     hints = typing.get_type_hints(row.options)
-    known = {field.name: field.default for field in dataclasses.fields(row.options)}
+    known: dict[str, typing.Any] = {field.name: field.default for field in dataclasses.fields(row.options)}
     others = {option.name: option for option in options.NETWORK_ARGS} if key == "network_args" else {}
     found: dict[str, Arg] = {}
     for name, raw in given.items():
+        origin = entry.parts.get(name, entry.origin)
         if name in known:
             try:
                 found[name] = _typed(name, hints[name], raw, known[name])
             except BadValue as error:
-                findings.problem(origin, key, f"{name}: {error}")
+                findings.problem(origin, key, str(error) if name in entry.parts else f"{name}: {error}")
         elif name not in others:
             guess = did_you_mean(name, [*known, *others])
             listed = f"it has {', '.join(known)}" if known else "it has none"
