@@ -19,6 +19,7 @@ from engine.config.field import SAME, Ours
 from engine.config.keys import keys_of, run_keys
 from engine.config.known import SETTINGS, Known
 from engine.config.load import Loaded, load
+from engine.config.pasted import OURS, SD_DEFAULT
 from engine.config.problems import ConfigError
 from engine.config.report import dump, report
 from engine.config.rows import Rows
@@ -76,19 +77,19 @@ def behind(words: list[Any], variables: dict[str, object]) -> handover.Script:
 # What each line gives: the settings that it leaves to sd-scripts' defaults, or the options that are refused, with the reason's beginning.
 NOT_YET = "is not available yet; "
 GIVES: dict[str, tuple[str, ...] | dict[str, str]] = {
-    "W01": ("enable_bucket", "caption_extension", "network_dim", "network_alpha", "save_precision"),
-    "W02": ("enable_bucket", "caption_extension", "network_dim", "network_alpha", "save_precision"),
+    "W01": ("enable_bucket", "network_dim", "network_alpha", "save_precision"),
+    "W02": ("enable_bucket", "network_dim", "network_alpha", "save_precision"),
     "W03": (),
     "W04": ("enable_bucket",),
-    "W05": ("enable_bucket", "caption_extension", "sample_sampler"),
-    "W06": ("enable_bucket", "caption_extension"),
+    "W05": ("enable_bucket", "sample_sampler"),
+    "W06": ("enable_bucket",),
     "W07": {"adaptive_noise_scale": "leave it out"},
     "W08": {"full_fp16": "the adapter stays fp32"},
     "W09": ("network_alpha", "save_precision"),
     "W10": {"fp8_base": "gradient_checkpointing saves memory too"},
-    "W11": ("enable_bucket", "caption_extension"),
+    "W11": ("enable_bucket",),
     "W12": {"multires_noise_iterations": "leave it out", "adaptive_noise_scale": "leave it out"},
-    "W13": ("enable_bucket", "caption_extension", "network_dim", "save_precision"),
+    "W13": ("enable_bucket", "network_dim", "save_precision"),
     "W14": {
         "save_state": "`network_weights` continues",
         "random_crop": "crops are centred",
@@ -139,16 +140,19 @@ def test_what_is_left_out_is_as_in_sd_scripts_or_ours() -> None:
     assert ours == {
         "v_parameterization", "zero_terminal_snr", "network_module", "seed", "mixed_precision", "sdpa", "output_dir", "logging_dir",
         "log_with", "cache_latents", "cache_latents_to_disk", "cache_text_encoder_outputs", "cache_text_encoder_outputs_to_disk",
+        "caption_extension",
     }  # fmt: skip
     expected = values(run([])) | {name: key.meta.sd_default for name, key in differs.items() if name not in ours}
     assert values(loaded) == expected | {"caption_extension": ".caption,.txt"}
-    assert {name for name in differs if not loaded.origins[name].given and loaded.origins[name].unset} == set(differs) - ours
+    assert {name for name in differs if loaded.origins[name] is SD_DEFAULT} == set(differs) - ours
+    assert {name for name in differs if loaded.origins[name] is OURS} == {"caption_extension"}
+    assert all(key.meta.pasted is SAME or isinstance(key.meta.pasted, Ours) for key in run_keys().values())
     assert loaded.notices == (
         f"left out: {LAUNCH}",
-        "as in sd-scripts, since the line does not name them: enable_bucket false, caption_extension .caption,.txt, network_dim 4, "
+        "as in sd-scripts, since the line does not name them: enable_bucket false, network_dim 4, "
         'network_alpha 1, learning_rate 2e-06, save_precision ""',
         "not as in sd-scripts: v_parameterization and zero_terminal_snr (what the base model's file says), "
-        "mixed_precision (the best the device has)",
+        "caption_extension .caption,.txt (a .txt is read where there is no .caption), mixed_precision (the best the device has)",
     )
 
 
@@ -185,6 +189,9 @@ def test_the_list_of_settings_and_the_file_of_a_run_hold_the_defaults() -> None:
     loaded = pasted(f"{LAUNCH} --network_dim=128 --dataset_config dataset.toml")
     (line,) = [line for line in report(loaded).splitlines() if line.startswith("  network_alpha")]
     assert line.split(maxsplit=3) == ["network_alpha", "=", "1.0", "sd-scripts' default, as the line was pasted   (sd-scripts: 1.0)"]
+    (line,) = [line for line in report(loaded).splitlines() if line.startswith("  caption_extension")]
+    said = """not sd-scripts' default, though the line was pasted   (sd-scripts: ".caption")"""
+    assert line.split(maxsplit=3)[2:] == ['".caption,.txt"', said]
     Path("settings.toml").write_text(dump(loaded.config), encoding="utf-8")
     assert run(["--config", "settings.toml"]).config == loaded.config
 

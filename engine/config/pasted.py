@@ -24,6 +24,7 @@ from engine.config.values import show
 from engine.config.words import JOINTS
 
 SD_DEFAULT = Origin(unset="sd-scripts' default, as the line was pasted")
+OURS = Origin(unset="not sd-scripts' default, though the line was pasted")
 _PROGRAM = re.compile(r"(accelerate|torchrun|deepspeed|pythonw?[\d.]*|pyw?)(\.exe|\.cmd|\.bat)?", re.IGNORECASE)
 _PARTS_OF_LAUNCHERS = ("launch.py", "accelerate_cli.py")  # as in `python .../accelerate/commands/launch.py`
 _COUNTS = ("num_processes", "num_machines", "nproc_per_node", "nnodes", "num_gpus")
@@ -70,8 +71,7 @@ class Pasted:
         cards = [name for name, _ in _options(self.launcher) if name in _CARDS]
         advice = "; --device chooses the card" if cards else ""
         note = f"left out: {' '.join(quoted(word) for word in self.launcher)}{advice}"
-        entries = tuple(Entry(name, value, SD_DEFAULT) for name, value in _defaults().items())
-        return Flags(entries, notices=(note,), pasted=True)
+        return Flags(_defaults(), notices=(note,), pasted=True)
 
 
 def find(given: Sequence[str]) -> Pasted | None:
@@ -99,11 +99,12 @@ def notices(config: Config, origins: Mapping[str, Origin], named: Collection[str
     """
     silent = {*named, *_idle(config)}
     left = [key for key in run_keys().values() if not origins[key.name].given and key.name not in silent]
-    theirs = [f"{key.name} {_shown(getattr(getattr(config, key.section), key.name))}" for key in left if origins[key.name] is SD_DEFAULT]
+    values = {key.name: f"{key.name} {_shown(getattr(getattr(config, key.section), key.name))}" for key in left}
+    theirs = [values[key.name] for key in left if origins[key.name] is SD_DEFAULT]
     ours: dict[str, list[str]] = {}
     for key in left:
         if isinstance(key.meta.pasted, Ours) and key.meta.pasted.told:
-            ours.setdefault(key.meta.pasted.told, []).append(key.name)
+            ours.setdefault(key.meta.pasted.told, []).append(values[key.name] if origins[key.name] is OURS else key.name)
     told = []
     if theirs:
         told.append(f"as in sd-scripts, since the line does not name them: {', '.join(theirs)}")
@@ -114,16 +115,16 @@ def notices(config: Config, origins: Mapping[str, Origin], named: Collection[str
 
 
 @functools.cache
-def _defaults() -> dict[str, object]:
-    """What a pasted line gets for each key that it may leave out and that is not ours then."""
-    return {name: _default(key) for name, key in run_keys().items() if _default(key) is not SAME}
+def _defaults() -> tuple[Entry, ...]:
+    """What a pasted line gets for each key that it may leave out, where that is not our default."""
+    return tuple(entry for entry in map(_default, run_keys().values()) if entry.raw is not SAME)
 
 
-def _default(key: Key) -> object:
-    """sd-scripts' default; SAME where ours holds."""
+def _default(key: Key) -> Entry:
+    """sd-scripts' default, or ours; SAME is our default."""
     if isinstance(key.meta.pasted, Ours):
-        return SAME
-    return key.meta.sd_default if key.meta.pasted is SAME else key.meta.pasted
+        return Entry(key.name, key.meta.pasted.value, OURS)
+    return Entry(key.name, key.meta.sd_default, SD_DEFAULT)
 
 
 def _idle(config: Config) -> Iterator[str]:
