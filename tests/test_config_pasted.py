@@ -246,6 +246,9 @@ def test_a_limit_of_sd_scripts_that_does_not_fit_is_told_as_such() -> None:
         r".\venv\Scripts\accelerate.exe launch --num_processes 1 .\sdxl_train_network.py",
         r"D:\my~1\venv\Scripts\accelerate.EXE launch .\train_network.py",
         "sudo nice accelerate launch train_network.py",
+        "sudo -E accelerate launch train_network.py",
+        "conda run -n kohya accelerate launch --num_processes 1 train_network.py",
+        "conda run --no-capture-output -n kohya python train_network.py",
         "torchrun --nproc_per_node=1 train_network.py",
     ],
 )
@@ -267,9 +270,30 @@ def test_options_of_ours_stand_before_the_line_and_behind_it() -> None:
     assert loaded.notices[0] == "left out: accelerate launch --num_processes 1 train_network.py"
 
 
+@pytest.mark.parametrize(
+    "before", ["--device cpu", "--device=cpu", "--xformers", "--set log_every_n_steps=2", "--network_args conv_dim=4", "--output_nam x"]
+)
+@pytest.mark.parametrize("script", ["train_network.py", r"D:\x\SDXL_train_network.py", "'train_network.py'"])
+def test_a_script_stands_behind_an_option_that_has_its_value(before: str, script: str) -> None:
+    loaded = run([*before.split(), script, "--network_dim", "8"])
+    alone = run([*before.split(), "accelerate", "launch", script, "--network_dim", "8"])
+    assert loaded.config == alone.config and loaded.config.network.network_alpha == 1
+    assert loaded.notices[0] == f"left out: {script.strip(chr(39))}"
+
+
+def test_an_option_of_ours_before_the_line_is_not_the_launchers() -> None:
+    """A word that stands alone before it makes it none."""
+    (said,) = problems(["pictures", "--seed", "7", "accelerate", "launch", "train_network.py"])
+    assert said.startswith("pictures: ")
+
+
 def test_a_value_is_no_pasted_line() -> None:
-    loaded = run(["--output_name", "train_network.py", "--training_comment", "python x.py"])
+    words = ["--output_name", "train_network.py", "--training_comment", "python x.py"]
+    loaded = run(words)
     assert loaded.notices == () and loaded.config.save.output_name == "train_network.py"
+    behind_a_value = run([*words, "accelerate", "launch", "sdxl_train_network.py"])
+    assert behind_a_value.notices[0] == "left out: accelerate launch sdxl_train_network.py"
+    assert behind_a_value.config.save.output_name == "train_network.py"
 
 
 @pytest.mark.parametrize(
@@ -321,6 +345,28 @@ def test_what_joins_lines_in_another_shell(joint: str) -> None:
         load(flags.split(["accelerate", "launch", "train_network.py", joint]).sources, ROWS, ("train_data_dir",))
     (said,) = caught.value.problems
     assert said.origin.flag == joint and said.message.startswith("the line goes on behind this sign, which joins lines in another shell")
+
+
+@pytest.mark.parametrize("joint", ["\\", "^", "`"])
+@pytest.mark.parametrize(
+    ("words", "key", "value"),
+    [
+        ("--keep_tokens_separator {}", "keep_tokens_separator", "{}"),
+        ("--keep_tokens_separator {} --xformers", "keep_tokens_separator", "{}"),
+        ("--keep_tokens_separator {} {} --xformers", "keep_tokens_separator", "{}"),
+        ("--keep-tokens-sep {} --xformers", "keep_tokens_separator", "{}"),
+        ("--keep_tokens_separator={} {} --xformers", "keep_tokens_separator", "{}"),
+        ("--keep_tokens_separator {} x", "keep_tokens_separator", "x"),
+        ("--keep_tokens_separator=x {} --xformers", "keep_tokens_separator", "x"),
+        ("--network_args conv_dim=4 {} conv_alpha=2", "network_args", {"conv_dim": 4, "conv_alpha": 2.0}),
+        ("--resolution 512 {} --xformers", "resolution", (512, 512)),
+        ("--resolution {} 512", "resolution", (512, 512)),
+        ("--xformers {} --seed 5", "xformers", True),
+    ],
+)
+def test_a_sign_that_joins_lines_is_a_text_where_an_option_wants_one(joint: str, words: str, key: str, value: object) -> None:
+    found = values(run([*LAUNCH.split(), *words.replace("{}", joint).split()]))[key]
+    assert found == (joint if value == "{}" else value)
 
 
 @pytest.mark.parametrize(
