@@ -169,4 +169,17 @@ def test_a_word_that_is_none_of_an_option_gets_the_nearest() -> None:
     wrong = Entry("network_module", "lycoris.kohya", Origin("a.toml", 2)), Entry("network_args", ["algo=lohaa"], Origin("a.toml", 1))
     with pytest.raises(ConfigError) as caught:
         load([Flags(wrong)], ROWS)
-    assert "network_args: algo: `lohaa` is none. Did you mean `loha`" in str(caught.value.problems[0])
+    assert "network_args: algo: `lohaa` is no algo. Did you mean `loha`" in str(caught.value.problems[0])
+
+
+@pytest.mark.parametrize("raw", [["algo=", "preset="], {"algo": "", "preset": None}])
+def test_an_empty_word_is_the_default_as_in_lycoris(raw: object) -> None:
+    empty = Entry("network_module", "lycoris.kohya", Origin("a.toml", 2)), Entry("network_args", raw, Origin("a.toml", 1))
+    assert load([Flags(empty)], ROWS).config.network.network_args == {"algo": "lora", "preset": "full"}
+
+
+@pytest.mark.parametrize("word", ["True", "1", "x"])
+def test_a_switch_of_lycoris_that_switches_off_what_is_not_there_has_no_effect(word: str) -> None:
+    loaded = given("network_args", [f"disable_conv_cp={word}"])
+    assert loaded.config.network.network_args == {}
+    assert loaded.notices == ("a.toml:1  network_args: `disable_conv_cp` has no effect here; convolutions never get Tucker factors",)

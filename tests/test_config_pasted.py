@@ -19,6 +19,7 @@ from engine.config.field import SAME, Ours
 from engine.config.keys import keys_of, run_keys
 from engine.config.known import SETTINGS, Known
 from engine.config.load import Loaded, load
+from engine.config.pasted import OURS, SD_DEFAULT
 from engine.config.problems import ConfigError
 from engine.config.report import dump, report
 from engine.config.rows import Rows
@@ -76,19 +77,19 @@ def behind(words: list[Any], variables: dict[str, object]) -> handover.Script:
 # What each line gives: the settings that it leaves to sd-scripts' defaults, or the options that are refused, with the reason's beginning.
 NOT_YET = "is not available yet; "
 GIVES: dict[str, tuple[str, ...] | dict[str, str]] = {
-    "W01": ("enable_bucket", "caption_extension", "network_dim", "network_alpha", "save_precision"),
-    "W02": ("enable_bucket", "caption_extension", "network_dim", "network_alpha", "save_precision"),
+    "W01": ("enable_bucket", "network_dim", "network_alpha", "save_precision"),
+    "W02": ("enable_bucket", "network_dim", "network_alpha", "save_precision"),
     "W03": (),
     "W04": ("enable_bucket",),
-    "W05": ("enable_bucket", "caption_extension", "sample_sampler"),
-    "W06": ("enable_bucket", "caption_extension"),
+    "W05": ("enable_bucket", "sample_sampler"),
+    "W06": ("enable_bucket",),
     "W07": {"adaptive_noise_scale": "leave it out"},
     "W08": {"full_fp16": "the adapter stays fp32"},
     "W09": ("network_alpha", "save_precision"),
     "W10": {"fp8_base": "gradient_checkpointing saves memory too"},
-    "W11": ("enable_bucket", "caption_extension"),
+    "W11": ("enable_bucket",),
     "W12": {"multires_noise_iterations": "leave it out", "adaptive_noise_scale": "leave it out"},
-    "W13": ("enable_bucket", "caption_extension", "network_dim", "save_precision"),
+    "W13": ("enable_bucket", "network_dim", "save_precision"),
     "W14": {
         "save_state": "`network_weights` continues",
         "random_crop": "crops are centred",
@@ -139,16 +140,19 @@ def test_what_is_left_out_is_as_in_sd_scripts_or_ours() -> None:
     assert ours == {
         "v_parameterization", "zero_terminal_snr", "network_module", "seed", "mixed_precision", "sdpa", "output_dir", "logging_dir",
         "log_with", "cache_latents", "cache_latents_to_disk", "cache_text_encoder_outputs", "cache_text_encoder_outputs_to_disk",
+        "caption_extension",
     }  # fmt: skip
     expected = values(run([])) | {name: key.meta.sd_default for name, key in differs.items() if name not in ours}
     assert values(loaded) == expected | {"caption_extension": ".caption,.txt"}
-    assert {name for name in differs if not loaded.origins[name].given and loaded.origins[name].unset} == set(differs) - ours
+    assert {name for name in differs if loaded.origins[name] is SD_DEFAULT} == set(differs) - ours
+    assert {name for name in differs if loaded.origins[name] is OURS} == {"caption_extension"}
+    assert all(key.meta.pasted is SAME or isinstance(key.meta.pasted, Ours) for key in run_keys().values())
     assert loaded.notices == (
         f"left out: {LAUNCH}",
-        "as in sd-scripts, since the line does not name them: enable_bucket false, caption_extension .caption,.txt, network_dim 4, "
+        "as in sd-scripts, since the line does not name them: enable_bucket false, network_dim 4, "
         'network_alpha 1, learning_rate 2e-06, save_precision ""',
         "not as in sd-scripts: v_parameterization and zero_terminal_snr (what the base model's file says), "
-        "mixed_precision (the best the device has)",
+        "caption_extension .caption,.txt (a .txt is read where there is no .caption), mixed_precision (the best the device has)",
     )
 
 
@@ -185,6 +189,9 @@ def test_the_list_of_settings_and_the_file_of_a_run_hold_the_defaults() -> None:
     loaded = pasted(f"{LAUNCH} --network_dim=128 --dataset_config dataset.toml")
     (line,) = [line for line in report(loaded).splitlines() if line.startswith("  network_alpha")]
     assert line.split(maxsplit=3) == ["network_alpha", "=", "1.0", "sd-scripts' default, as the line was pasted   (sd-scripts: 1.0)"]
+    (line,) = [line for line in report(loaded).splitlines() if line.startswith("  caption_extension")]
+    said = """not sd-scripts' default, though the line was pasted   (sd-scripts: ".caption")"""
+    assert line.split(maxsplit=3)[2:] == ['".caption,.txt"', said]
     Path("settings.toml").write_text(dump(loaded.config), encoding="utf-8")
     assert run(["--config", "settings.toml"]).config == loaded.config
 
@@ -239,6 +246,9 @@ def test_a_limit_of_sd_scripts_that_does_not_fit_is_told_as_such() -> None:
         r".\venv\Scripts\accelerate.exe launch --num_processes 1 .\sdxl_train_network.py",
         r"D:\my~1\venv\Scripts\accelerate.EXE launch .\train_network.py",
         "sudo nice accelerate launch train_network.py",
+        "sudo -E accelerate launch train_network.py",
+        "conda run -n kohya accelerate launch --num_processes 1 train_network.py",
+        "conda run --no-capture-output -n kohya python train_network.py",
         "torchrun --nproc_per_node=1 train_network.py",
     ],
 )
@@ -260,9 +270,30 @@ def test_options_of_ours_stand_before_the_line_and_behind_it() -> None:
     assert loaded.notices[0] == "left out: accelerate launch --num_processes 1 train_network.py"
 
 
+@pytest.mark.parametrize(
+    "before", ["--device cpu", "--device=cpu", "--xformers", "--set log_every_n_steps=2", "--network_args conv_dim=4", "--output_nam x"]
+)
+@pytest.mark.parametrize("script", ["train_network.py", r"D:\x\SDXL_train_network.py", "'train_network.py'"])
+def test_a_script_stands_behind_an_option_that_has_its_value(before: str, script: str) -> None:
+    loaded = run([*before.split(), script, "--network_dim", "8"])
+    alone = run([*before.split(), "accelerate", "launch", script, "--network_dim", "8"])
+    assert loaded.config == alone.config and loaded.config.network.network_alpha == 1
+    assert loaded.notices[0] == f"left out: {script.strip(chr(39))}"
+
+
+def test_an_option_of_ours_before_the_line_is_not_the_launchers() -> None:
+    """A word that stands alone before it makes it none."""
+    (said,) = problems(["pictures", "--seed", "7", "accelerate", "launch", "train_network.py"])
+    assert said.startswith("pictures: ")
+
+
 def test_a_value_is_no_pasted_line() -> None:
-    loaded = run(["--output_name", "train_network.py", "--training_comment", "python x.py"])
+    words = ["--output_name", "train_network.py", "--training_comment", "python x.py"]
+    loaded = run(words)
     assert loaded.notices == () and loaded.config.save.output_name == "train_network.py"
+    behind_a_value = run([*words, "accelerate", "launch", "sdxl_train_network.py"])
+    assert behind_a_value.notices[0] == "left out: accelerate launch sdxl_train_network.py"
+    assert behind_a_value.config.save.output_name == "train_network.py"
 
 
 @pytest.mark.parametrize(
@@ -314,6 +345,28 @@ def test_what_joins_lines_in_another_shell(joint: str) -> None:
         load(flags.split(["accelerate", "launch", "train_network.py", joint]).sources, ROWS, ("train_data_dir",))
     (said,) = caught.value.problems
     assert said.origin.flag == joint and said.message.startswith("the line goes on behind this sign, which joins lines in another shell")
+
+
+@pytest.mark.parametrize("joint", ["\\", "^", "`"])
+@pytest.mark.parametrize(
+    ("words", "key", "value"),
+    [
+        ("--keep_tokens_separator {}", "keep_tokens_separator", "{}"),
+        ("--keep_tokens_separator {} --xformers", "keep_tokens_separator", "{}"),
+        ("--keep_tokens_separator {} {} --xformers", "keep_tokens_separator", "{}"),
+        ("--keep-tokens-sep {} --xformers", "keep_tokens_separator", "{}"),
+        ("--keep_tokens_separator={} {} --xformers", "keep_tokens_separator", "{}"),
+        ("--keep_tokens_separator {} x", "keep_tokens_separator", "x"),
+        ("--keep_tokens_separator=x {} --xformers", "keep_tokens_separator", "x"),
+        ("--network_args conv_dim=4 {} conv_alpha=2", "network_args", {"conv_dim": 4, "conv_alpha": 2.0}),
+        ("--resolution 512 {} --xformers", "resolution", (512, 512)),
+        ("--resolution {} 512", "resolution", (512, 512)),
+        ("--xformers {} --seed 5", "xformers", True),
+    ],
+)
+def test_a_sign_that_joins_lines_is_a_text_where_an_option_wants_one(joint: str, words: str, key: str, value: object) -> None:
+    found = values(run([*LAUNCH.split(), *words.replace("{}", joint).split()]))[key]
+    assert found == (joint if value == "{}" else value)
 
 
 @pytest.mark.parametrize(

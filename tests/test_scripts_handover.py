@@ -13,13 +13,14 @@ from typing import Any
 import pytest
 
 from engine.__main__ import COMMANDS
+from engine.adapters import METHODS
 from engine.commands import doctor, sample, tensorboard
 from engine.config import HANDOVER, handover, options, variables
 from engine.config.keys import run_keys
 from engine.config.load import Loaded
 from engine.config.problems import ConfigError
 from engine.config.script_text import ScriptText
-from engine.errors import UserError, find_row
+from engine.errors import UserError, find_row, names
 
 MARK = b"\xef\xbb\xbf"
 
@@ -161,6 +162,51 @@ def test_lycoris_has_a_switch_and_gets_its_variables() -> None:
     assert (named.network_module, named.network_args) == ("lycoris", told)
     both = given(values | {"enable_lycoris_train": True, "enable_locon_train": True}).config.network
     assert both.network_args == told
+
+
+def test_lycoris_is_chosen_by_whatever_its_row_is_called() -> None:
+    (row,) = [row for row in METHODS if variables.LYCORIS[0] in names(row)]
+    assert sorted(variables.LYCORIS) == sorted(names(row))
+    for name in (*names(row), row.name.upper()):
+        loaded = given({"network_module": name, "algo": "loha"})
+        assert loaded.config.network.network_args == {"algo": "loha"} and notes(loaded) == []
+
+
+def test_an_algo_without_lycoris_is_told() -> None:
+    said = "train.ps1:1  $algo: `loha` has no effect, since neither $enable_lycoris_train nor $network_module chooses LyCORIS"
+    for others in ({}, {"enable_lycoris_train": False}, {"network_module": "networks.loha"}, {"enable_locon_train": 1, "conv_dim": 4}):
+        assert notes(given({"algo": "loha"} | others)) == [said]
+        for word in ("lora", "LoRA", "", False):
+            assert notes(given({"algo": word} | others)) == []
+
+
+@pytest.mark.parametrize("switch_first", [True, False])
+def test_the_switch_of_lycoris_wins_over_the_module_as_in_lora_scripts(switch_first: bool) -> None:
+    values = {"algo": "loha", "conv_dim": 4}
+    pair = [("enable_lycoris_train", True), ("network_module", "networks.lora")]
+    loaded = given(values | dict(pair if switch_first else reversed(pair)))
+    assert (loaded.config.network.network_module, loaded.config.network.network_args) == ("lycoris", {"algo": "loha", "conv_dim": 4})
+    switch, module = (3, 4) if switch_first else (4, 3)
+    said = f"is used, and not $network_module in line {module}: both mean `network_module`"
+    assert notes(loaded) == [f"train.ps1:{switch}  $enable_lycoris_train: {said}"]
+    for name in variables.LYCORIS:
+        assert notes(given(values | {"enable_lycoris_train": True, "network_module": name})) == []
+
+
+def test_options_of_the_method_are_told_where_their_variable_stands() -> None:
+    values = {"enable_lycoris_train": True, "network_args": ["preset=fulll"], "algo": "lokr", "dropout": "much"}
+    assert problems(values) == [
+        "train.ps1:2  $network_args: preset: `fulll` is no preset. Did you mean `full`?",
+        "train.ps1:3  $algo: `lokr` is not available yet; there is lora, locon, loha",
+        "train.ps1:4  $dropout: `much` is not a number",
+    ]
+
+
+@pytest.mark.parametrize("switch", variables.SWITCHES)
+def test_a_switch_is_true_or_false(switch: str) -> None:
+    """A word that is neither is told, and nothing else of what would follow from it."""
+    values = {"algo": "lora", "conv_dim": 4, "network_args": ["conv_dim=4"], "prompt_file": "none.txt", switch: "yes"}
+    assert problems(values) == [f"train.ps1:5  ${switch}: `yes` is neither true nor false; write $true or $false"]
 
 
 def test_sample_pictures_have_a_switch_and_need_their_prompts() -> None:

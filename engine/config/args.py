@@ -10,25 +10,28 @@ from collections.abc import Mapping
 
 from engine.config import options, values
 from engine.config.keys import plain
-from engine.config.problems import Findings, Origin
+from engine.config.problems import Findings
 from engine.config.rows import OptionRow
 from engine.config.schema import Arg
+from engine.config.sources import Entry
 from engine.config.values import BadValue
 from engine.errors import did_you_mean
 
 
-def check(key: str, given: Mapping[str, object], row: OptionRow, origin: Origin, findings: Findings) -> dict[str, Arg]:
-    """The given options with the types that `row.options` says; what does not fit becomes a problem under `key`."""
+def check(entry: Entry, given: Mapping[str, object], row: OptionRow, findings: Findings) -> dict[str, Arg]:
+    """The given options with the types that `row.options` says; what does not fit becomes a problem where the option stands."""
+    key = entry.key
     hints = typing.get_type_hints(row.options)
-    known = [field.name for field in dataclasses.fields(row.options)]
+    known: dict[str, typing.Any] = {field.name: field.default for field in dataclasses.fields(row.options)}
     others = {option.name: option for option in options.NETWORK_ARGS} if key == "network_args" else {}
     found: dict[str, Arg] = {}
     for name, raw in given.items():
+        origin = entry.parts.get(name, entry.origin)
         if name in known:
             try:
-                found[name] = _typed(name, hints[name], raw)
+                found[name] = _typed(name, hints[name], raw, known[name])
             except BadValue as error:
-                findings.problem(origin, key, f"{name}: {error}")
+                findings.problem(origin, key, str(error) if name in entry.parts else f"{name}: {error}")
         elif name not in others:
             guess = did_you_mean(name, [*known, *others])
             listed = f"it has {', '.join(known)}" if known else "it has none"
@@ -40,10 +43,13 @@ def check(key: str, given: Mapping[str, object], row: OptionRow, origin: Origin,
     return found
 
 
-def _typed(name: str, hint: object, raw: object) -> Arg:
-    """One option's value. Infinity is a number here; a tuple may be written `0.9,0.99` or `(0.9, 0.99)`."""
+def _typed(name: str, hint: object, raw: object, default: Arg) -> Arg:
+    """One option's value. Infinity is a number here; a tuple may be written `0.9,0.99` or `(0.9, 0.99)`.
+
+    Nothing, where a word is to be chosen, is the default, as in LyCORIS.
+    """
     if typing.get_origin(hint) is typing.Literal:
-        return _choice(name, typing.get_args(hint), raw)
+        return default if raw in ("", None) else _choice(name, typing.get_args(hint), raw)
     kind, optional = plain(hint)
     if raw is None or (optional and str(raw).lower() in ("", "none")):
         return None
@@ -61,7 +67,7 @@ def _choice(name: str, choices: tuple[str, ...], raw: object) -> str:
         return word
     if word in options.ARG_VALUES_NOT_YET.get(name, "").split():
         raise BadValue(f"`{word}` is not available yet; there is {', '.join(choices)}")
-    raise BadValue(f"`{word}` is none. {did_you_mean(word, choices) or 'Choose one of ' + ', '.join(choices)}")
+    raise BadValue(f"`{word}` is no {name}. {did_you_mean(word, choices) or 'Choose one of ' + ', '.join(choices)}")
 
 
 def _numbers(hint: object, raw: object) -> tuple[float, ...]:

@@ -12,9 +12,13 @@ Default = bool | float | str | tuple[str, ...] | None
 
 @dataclass(frozen=True)
 class Ours:
-    """Marks that our default holds in a pasted line of sd-scripts too. `told` is what that is, where a reader of the line must know it."""
+    """Marks that a pasted line of sd-scripts gets ours, and not sd-scripts' default.
+
+    `told` is what that is, where a reader of the line must know it; `value` what the line gets, SAME our default.
+    """
 
     told: str = ""
+    value: object = SAME
 
 
 @dataclass(frozen=True)
@@ -24,7 +28,7 @@ class Meta:
     `low` and `high` are inclusive. `kind` names a way of reading text other than the field's type (see values.py).
     `rows` names the registry whose names are the choices. `off_at_zero`: 0, and less where `low` does not forbid it, means None, as
     sd-scripts reads it. `ours`: sd-scripts has no option of this name. `pasted` is what a pasted line of sd-scripts gets that leaves the
-    key out (see pasted.py): SAME is `sd_default`, an `Ours` our default.
+    key out (see pasted.py): SAME is `sd_default`, the other is an `Ours`.
 
     For the help of commands: `behind` is the word that stands behind the option (FILE, FOLDER), where it is not TEXT or NUMBER. Of a
     command's own options only: `alone` is what the option means that is written without a value, None where it needs one; `variable` is the

@@ -41,7 +41,7 @@ def split(arguments: Sequence[str], known: Known = SETTINGS, script: Script | No
     """
     problems: list[Problem] = []
     given = [*(script.words() if script else ()), *arguments]
-    paste = pasted.find(given) if known.settings else None
+    paste = pasted.find(given, known) if known.settings else None
     if paste and paste.refusal:
         return CommandLine((Flags(problems=(paste.refusal,), unread=True),), {})
     line = words.parse(paste.words if paste else given, known)
@@ -66,7 +66,7 @@ def split(arguments: Sequence[str], known: Known = SETTINGS, script: Script | No
             entries.append(Entry(name, values[0] if len(values) == 1 else values, origin))
     typed = {entry.key for entry in mine}
     own = _values([*(entry for entry in handed.own if entry.key not in typed), *mine], known, problems)
-    unread = bool(line.problems) or (paste is not None and bool(paste.goes_on))
+    unread = bool(line.problems) or (paste is not None and bool(paste.joint))
     return CommandLine((*files, Flags(tuple(entries), tuple(problems), unread=unread)), own)
 
 

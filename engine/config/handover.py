@@ -20,10 +20,11 @@ from engine.config.known import Known
 from engine.config.problems import Findings, Origin
 from engine.config.script_text import Assignment, ScriptText
 from engine.config.sources import ConfigFile, Entry, Flags, Source
-from engine.config.variables import ALWAYS, BY_NAME, INSTEAD, LYCORIS, TRAINING, Variable
+from engine.config.variables import ALWAYS, BY_NAME, INSTEAD, LYCORIS, SWITCHES, TRAINING, Variable
 from engine.errors import UserError, did_you_mean
 
-_TOGETHER = ("random_seed", "enable_locon_train", "conv_dim", "conv_alpha", "algo", "dropout")  # looked at when all others are read
+# Looked at when all others are read.
+_TOGETHER = ("random_seed", "enable_lycoris_train", "enable_locon_train", "conv_dim", "conv_alpha", "algo", "dropout")
 _POWERSHELLS_OWN = re.compile(r"\w+preference|outputencoding|psdefaultparametervalues|ofs")
 
 
@@ -204,17 +205,17 @@ class _Reader:
 
     def _settings(self, named: list[str]) -> None:
         """The variables that are settings, and what follows from several of them together."""
+        for name in named:
+            self._check_switch(name)
         for name in sorted(named, key=lambda name: self.script.text.assignment(name).line):  # the later one of two counts
             raw = _present(self.script, name, self.script.variables[name], self.findings)
             if raw is not None:
                 self._take(name, BY_NAME.get(name.lower()) or Variable(name.lower(), key=name.lower()), raw)
         if self._on("random_seed"):
             self._draw_seed()
-        module = self.entries.get("network_module")
-        if module is not None and values.show(module.raw).lower() == LYCORIS:
-            self._network_args(module.origin, "conv_dim", "conv_alpha", "algo", "dropout")
-        elif self._on("enable_locon_train"):
-            self._network_args(self.script.origin("enable_locon_train"), "conv_dim", "conv_alpha")
+        if self._on("enable_lycoris_train"):
+            self._choose_lycoris()
+        self._network_args()
         if str(self._all.get("model_type")).lower() == "sdxl":
             self.entries.pop("clip_skip", None)  # as in lora-scripts: SDXL's layers are fixed
         if self.script.command in TRAINING:
@@ -222,6 +223,15 @@ class _Reader:
         for file in self.files if self.entries else ():
             message = f"the settings in {file.path} win over the variables here"
             self.findings.notice(self.script.origin("config_file"), "config_file", message)
+
+    def _check_switch(self, name: str) -> None:
+        """One that is neither on nor off is told, and is off then, so that nothing is told of what would follow from it."""
+        if name.lower() in SWITCHES and self._on(name.lower()):
+            try:
+                values.boolean(self._all[name.lower()])
+            except values.BadValue as error:
+                self.findings.problem(self.script.origin(name), name, f"{error}; write $true or $false")
+                self._all[name.lower()] = False
 
     def _take(self, name: str, variable: Variable, raw: object) -> None:
         origin = self.script.origin(name)
@@ -250,9 +260,12 @@ class _Reader:
         target = option.same_as if option is not None and option.same_as else key
         earlier = self.entries.pop(target, None)
         if earlier is not None:
-            message = f"is used, and not {earlier.origin.name} in line {earlier.origin.line}: both mean `{target}`"
-            self.findings.notice(origin, key, message)
+            self._tell_unused(earlier, origin, target)
         self.entries[target] = Entry(key, raw, origin)
+
+    def _tell_unused(self, earlier: Entry, used: Origin, target: str) -> None:
+        message = f"is used, and not {earlier.origin.name} in line {earlier.origin.line}: both mean `{target}`"
+        self.findings.notice(used, target, message)
 
     def _on(self, name: str, *, missing: bool = False) -> bool:
         """Whether a switch is on; `missing` is the answer where the script has no such variable."""
@@ -279,14 +292,34 @@ class _Reader:
         self.entries["seed"] = Entry("seed", drawn, self.script.origin("random_seed"))
         self.findings.notice(self.script.origin("random_seed"), "seed", f"the seed of this run is {drawn}")
 
-    def _network_args(self, chosen: Origin, *names: str) -> None:
-        """These variables as options of the method, which `chosen` chose."""
+    def _choose_lycoris(self) -> None:
+        """Its switch wins over the module, as in lora-scripts, in whatever order they stand."""
+        origin, module = self.script.origin("enable_lycoris_train"), self.entries.get("network_module")
+        if module is not None and values.show(module.raw).lower() not in LYCORIS:
+            self._tell_unused(module, origin, "network_module")
+        self.entries["network_module"] = Entry("network_module", LYCORIS[0], origin)
+
+    def _network_args(self) -> None:
+        """The variables that are options of the method: LyCORIS', or the convolutions' alone; what `algo` asks for without it is told."""
+        module, algo = self.entries.get("network_module"), values.show(self._all.get("algo") or "")
+        if module is not None and values.show(module.raw).lower() in LYCORIS:
+            self._merge(module.origin, "conv_dim", "conv_alpha", "algo", "dropout")
+            return
+        if self._on("enable_locon_train"):
+            self._merge(self.script.origin("enable_locon_train"), "conv_dim", "conv_alpha")
+        if algo.lower() not in ("", *BY_NAME["algo"].inert):
+            message = f"`{algo}` has no effect, since neither $enable_lycoris_train nor $network_module chooses LyCORIS"
+            self.findings.notice(self.script.origin("algo"), "algo", message)
+
+    def _merge(self, chosen: Origin, *names: str) -> None:
+        """These variables as options of the method, which `chosen` chose; each keeps its place."""
         given = self.entries.get("network_args")
         try:
             merged = values.pairs(given.raw if given else "")
         except values.BadValue:
             return  # told where the settings are read
         origin = given.origin if given else chosen
+        parts: dict[str, Origin] = {}
         for name in names:
             value = self._all.get(name)
             if value is None or value == "" or value is False:
@@ -294,8 +327,8 @@ class _Reader:
             if name in merged:
                 self.findings.problem(origin, "network_args", f"`{name}` stands here and in a variable of its own; keep one")
             else:
-                merged[name] = value
-        self.entries["network_args"] = Entry("network_args", merged, origin)
+                merged[name], parts[name] = value, self.script.origin(name)
+        self.entries["network_args"] = Entry("network_args", merged, origin, parts)
 
     def _sample_pictures(self) -> None:
         """Without a file of prompts there are no sample pictures, which is told and no mistake."""

@@ -44,8 +44,8 @@ def load(given: Sequence[Source], rows: Rows, required: Sequence[str] = ()) -> L
             found[entry.key] = _value(key, entry.raw, rows)
         except BadValue as error:
             findings.unreadable(entry.origin, entry.key, str(error))
-    _arguments("network_args", "network_module", rows.methods, found, origins, findings)
-    _arguments("optimizer_args", "optimizer_type", rows.optimizers, found, origins, findings)
+    _arguments("network_args", "network_module", rows.methods, found, entries, findings)
+    _arguments("optimizer_args", "optimizer_type", rows.optimizers, found, entries, findings)
     config = _config(found, rows)
     if pointer is not None and tree is not None:
         findings.problem(
@@ -125,7 +125,7 @@ def _value(key: Key, raw: object, rows: Rows) -> object:
 
 
 def _arguments(
-    key: str, owner: str, registry: Sequence[OptionRow], found: dict[str, object], origins: Mapping[str, Origin], findings: Findings
+    key: str, owner: str, registry: Sequence[OptionRow], found: dict[str, object], entries: Mapping[str, Entry], findings: Findings
 ) -> None:
     """Give the `name=value` options under `key` the types of the row that `owner` names."""
     given = found.get(key)
@@ -134,7 +134,7 @@ def _arguments(
     name = str(found.get(owner, run_keys()[owner].default))
     row = row_named(registry, name)
     if row is not None:
-        found[key] = args.check(key, given, row, origins[key], findings)
+        found[key] = args.check(entries[key], given, row, findings)
 
 
 def _config(found: Mapping[str, object], rows: Rows) -> Config:

@@ -264,6 +264,7 @@ NETWORK_ARGS: tuple[Option, ...] = (
     *_belongs("algo = diag-oft", NOT_YET, "constraint rescaled"),
     Option("block_size", NOT_YET, only_with="algo = dylora"),
     *_belongs("other model families", NOT_YET, "train_t5xxl train_llm_adapter"),
+    Option("disable_conv_cp", NO_EFFECT, "convolutions never get Tucker factors"),  # LyCORIS takes any text for true, `false` too
     Option("bypass_mode", NO_EFFECT, "a change is always applied beside its layer"),
 )
 

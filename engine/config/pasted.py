@@ -1,4 +1,4 @@
-"""A pasted command line of sd-scripts: its launcher, and what it leaves out.
+"""A pasted line of sd-scripts: its launcher, and what it leaves out.
 
 For instance `accelerate launch --num_cpu_threads_per_process 1 train_network.py --network_dim=128`. Launcher and script are left out, with
 a note. What the line does not name is as in sd-scripts, where it changes what is learnt or saved: without its alpha of 1 that line would
@@ -16,14 +16,16 @@ from pathlib import PureWindowsPath
 from engine.config import sd_scripts
 from engine.config.field import SAME, Ours
 from engine.config.keys import Key, run_keys
+from engine.config.known import Known, Takes
 from engine.config.problems import Origin, Problem
 from engine.config.schema import Config
 from engine.config.sources import Entry, Flags
 from engine.config.stray import quoted
 from engine.config.values import show
-from engine.config.words import JOINTS
+from engine.config.words import JOINTS, parse
 
 SD_DEFAULT = Origin(unset="sd-scripts' default, as the line was pasted")
+OURS = Origin(unset="not sd-scripts' default, though the line was pasted")
 _PROGRAM = re.compile(r"(accelerate|torchrun|deepspeed|pythonw?[\d.]*|pyw?)(\.exe|\.cmd|\.bat)?", re.IGNORECASE)
 _PARTS_OF_LAUNCHERS = ("launch.py", "accelerate_cli.py")  # as in `python .../accelerate/commands/launch.py`
 _COUNTS = ("num_processes", "num_machines", "nproc_per_node", "nnodes", "num_gpus")
@@ -37,7 +39,7 @@ class Pasted:
 
     launcher: tuple[str, ...]
     words: tuple[str, ...]
-    goes_on: str = ""  # the sign that joins lines, where it ends the words: the others stood in the next line
+    joint: str = ""  # the sign that joins lines, where it ends the words: the others stood in the next line
 
     @property
     def refusal(self) -> Problem | None:
@@ -56,12 +58,12 @@ class Pasted:
                 written = f"--{name} {value}".rstrip() if name in _COUNTS else f"--{name}"
                 message = "several processes cannot train together yet; leave it out, and one trains on the card that --device names"
                 found.append(Problem(Origin(flag=written), "", message))
-        if self.goes_on:
+        if self.joint:
             message = (
                 "the line goes on behind this sign, which joins lines in another shell only; write all in one line "
                 "(bash joins lines by \\, PowerShell by `, cmd by ^)"
             )
-            found.append(Problem(Origin(flag=self.goes_on), "", message))
+            found.append(Problem(Origin(flag=self.joint), "", message))
         return found
 
     @property
@@ -70,26 +72,34 @@ class Pasted:
         cards = [name for name, _ in _options(self.launcher) if name in _CARDS]
         advice = "; --device chooses the card" if cards else ""
         note = f"left out: {' '.join(quoted(word) for word in self.launcher)}{advice}"
-        entries = tuple(Entry(name, value, SD_DEFAULT) for name, value in _defaults().items())
-        return Flags(entries, notices=(note,), pasted=True)
+        return Flags(_defaults(), notices=(note,), pasted=True)
 
 
-def find(given: Sequence[str]) -> Pasted | None:
-    """The pasted line that these words hold, or None. Options of ours may stand before it and behind it."""
-    at = next((at for at, word in enumerate(given) if _is_script(word)), None)
-    if at is None:
+def find(given: Sequence[str], known: Known) -> Pasted | None:
+    """The pasted line that these words hold, or None. Options that are `known` may stand before it and behind it."""
+    scripts = (at for at, word in enumerate(given) if _is_script(word))
+    at, start = next(((at, start) for at in scripts if (start := _start(given, at, known)) is not None), (0, None))
+    if start is None:
         return None
+    launcher = _unquoted([word for word in given[start : at + 1] if word not in JOINTS])
+    words, joint = _joined(given[at + 1 :], known)
+    return Pasted(tuple(launcher), (*given[:start], *_unquoted(words)), joint)
+
+
+def _start(given: Sequence[str], at: int, known: Known) -> int | None:
+    """Where the launcher begins of the script that stands at `at`; None where that is the value of an option.
+
+    What stands before a program belongs to it, `sudo -E` and `CUDA_VISIBLE_DEVICES=1`, unless it is an option of ours.
+    """
     start = next((place for place, word in enumerate(given[:at]) if _is_program(word)), at)
     before = given[:start]
-    if not any(word.startswith("-") for word in before):
-        start = 0  # `sudo`, `CUDA_VISIBLE_DEVICES=1`
-    elif start == at:
-        return None  # the value of an option
-    launcher = _unquoted([word for word in given[start : at + 1] if word not in JOINTS])
-    behind = list(given[at + 1 :])
-    goes_on = behind[-1] if behind and behind[-1] in JOINTS else ""
-    words = _unquoted([word for word in behind if word not in JOINTS])
-    return Pasted(tuple(launcher), (*given[:start], *words), goes_on)
+    if not before or not (before[0].startswith("-") or any(_option(word, known) in known.names() for word in before)):
+        return 0
+    if start < at:
+        return start
+    name, values = next(reversed(parse(given[: at + 1], known).options), ("", ()))
+    taken = given[at] in values and known.takes(name) is not Takes.PAIRS  # of which the script is none
+    return None if taken or PureWindowsPath(_bare(given[at])).name.lower() not in sd_scripts.LORA else at
 
 
 def notices(config: Config, origins: Mapping[str, Origin], named: Collection[str]) -> list[str]:
@@ -99,11 +109,12 @@ def notices(config: Config, origins: Mapping[str, Origin], named: Collection[str
     """
     silent = {*named, *_idle(config)}
     left = [key for key in run_keys().values() if not origins[key.name].given and key.name not in silent]
-    theirs = [f"{key.name} {_shown(getattr(getattr(config, key.section), key.name))}" for key in left if origins[key.name] is SD_DEFAULT]
+    values = {key.name: f"{key.name} {_shown(getattr(getattr(config, key.section), key.name))}" for key in left}
+    theirs = [values[key.name] for key in left if origins[key.name] is SD_DEFAULT]
     ours: dict[str, list[str]] = {}
     for key in left:
         if isinstance(key.meta.pasted, Ours) and key.meta.pasted.told:
-            ours.setdefault(key.meta.pasted.told, []).append(key.name)
+            ours.setdefault(key.meta.pasted.told, []).append(values[key.name] if origins[key.name] is OURS else key.name)
     told = []
     if theirs:
         told.append(f"as in sd-scripts, since the line does not name them: {', '.join(theirs)}")
@@ -114,16 +125,16 @@ def notices(config: Config, origins: Mapping[str, Origin], named: Collection[str
 
 
 @functools.cache
-def _defaults() -> dict[str, object]:
-    """What a pasted line gets for each key that it may leave out and that is not ours then."""
-    return {name: _default(key) for name, key in run_keys().items() if _default(key) is not SAME}
+def _defaults() -> tuple[Entry, ...]:
+    """What a pasted line gets for each key that it may leave out, where that is not our default."""
+    return tuple(entry for entry in map(_default, run_keys().values()) if entry.raw is not SAME)
 
 
-def _default(key: Key) -> object:
-    """sd-scripts' default; SAME where ours holds."""
+def _default(key: Key) -> Entry:
+    """sd-scripts' default, or ours; SAME is our default."""
     if isinstance(key.meta.pasted, Ours):
-        return SAME
-    return key.meta.sd_default if key.meta.pasted is SAME else key.meta.pasted
+        return Entry(key.name, key.meta.pasted.value, OURS)
+    return Entry(key.name, key.meta.sd_default, SD_DEFAULT)
 
 
 def _idle(config: Config) -> Iterator[str]:
@@ -147,8 +158,12 @@ def _shown(value: object) -> str:
 
 def _is_script(word: str) -> bool:
     """Whether a word names a Python file that a launcher starts."""
-    path = PureWindowsPath(word.strip("".join(_QUOTES)))
+    path = PureWindowsPath(_bare(word))
     return not word.startswith("-") and path.suffix.lower() == ".py" and path.name.lower() not in _PARTS_OF_LAUNCHERS
+
+
+def _bare(word: str) -> str:
+    return word.strip("".join((*_QUOTES, *_QUOTES.values())))
 
 
 def _is_program(word: str) -> bool:
@@ -163,6 +178,22 @@ def _options(launcher: Sequence[str]) -> Iterator[tuple[str, str]]:
             yield name[2:].replace("-", "_"), value if equals else "" if following.startswith("-") else following
         elif equals:
             yield name, value
+
+
+def _option(word: str, known: Known) -> str:
+    """The full name of the option that a word is; empty where it is none."""
+    return known.meant(word[2:].partition("=")[0].replace("-", "_")) if word.startswith("--") else ""
+
+
+def _joined(given: Sequence[str], known: Known) -> tuple[list[str], str]:
+    """The words without the signs that join lines, and the sign that ends them. The text of an option may be such a sign: it is kept."""
+    kept, joint = [], ""
+    for word, before, behind in zip(given, ("", *given), (*given[1:], "--"), strict=False):
+        text = "=" not in before and known.takes(_option(before, known)) in (Takes.TEXT, Takes.TEXTS)
+        value = text and (behind.startswith("--") or behind in JOINTS)
+        joint = word if word in JOINTS and not value else ""
+        kept.extend([] if joint else [word])
+    return kept, joint
 
 
 def _unquoted(given: Sequence[str]) -> list[str]:

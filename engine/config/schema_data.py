@@ -40,7 +40,7 @@ class CaptionSettings:
         "ending of caption files; of several, `.caption,.txt`, the first that a picture has",
         kind="extension",
         sd_default=".caption",
-        pasted=".caption,.txt",
+        pasted=Ours("a .txt is read where there is no .caption", value=".caption,.txt"),
     )
     shuffle_caption: bool = setting(False, "shuffle the tags of a caption each time it is used")
     keep_tokens: int = setting(0, "leading tags that are neither shuffled nor dropped", low=0)

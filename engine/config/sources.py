@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from engine.config import toml_lines
@@ -14,11 +15,15 @@ from engine.errors import UserError
 
 @dataclass(frozen=True)
 class Entry:
-    """A key as somebody wrote it, and its value before it has a type: a TOML value, or the text or texts after an option."""
+    """A key as somebody wrote it, and its value before it has a type: a TOML value, or the text or texts after an option.
+
+    `parts` says of the `name=value` words among the value which stand somewhere else, under their own names.
+    """
 
     key: str
     raw: object
     origin: Origin
+    parts: Mapping[str, Origin] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)

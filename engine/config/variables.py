@@ -46,18 +46,19 @@ def _belongs(switch: str, state: str, names: str) -> tuple[Variable, ...]:
 
 _SAMPLES = "output_sample"  # the switch of the sample pictures
 _CONV = "enable_locon_train"  # the switch of the 3x3 convolutions
-_OFF = (("0", ""), ("false", ""))
-LYCORIS = "lycoris.kohya"  # what `enable_lycoris_train` sets; with it the method gets `algo`, `dropout` and the convolutions' variables
+_LYCORIS = "enable_lycoris_train"  # the switch of LyCORIS
+SWITCHES = ("random_seed", _SAMPLES, _CONV, _LYCORIS)  # true or false; a setting that is one knows it by its type
+LYCORIS = ("lycoris.kohya", "lycoris")  # the switch sets the first; either takes `algo`, `dropout`, `conv_dim` and `conv_alpha`
 
 VARIABLES: tuple[Variable, ...] = (
     *_renamed("pretrained_model=pretrained_model_name_or_path batch_size=train_batch_size max_train_epoches=max_train_epochs"),
     *_renamed("train_unet_only=network_train_unet_only train_text_encoder_only=network_train_text_encoder_only"),
     *_renamed("lr=learning_rate lr_restart_cycles=lr_scheduler_num_cycles use_lion=use_lion_optimizer"),
-    Variable("parameterization", key="v_parameterization", words=_OFF),
+    Variable("parameterization", key="v_parameterization", words=(("0", ""), ("false", ""))),
     Variable("is_v2_model", NOT_YET, says=options.RUN["v2"].says),
     Variable("model_type", NO_EFFECT, says="the model's family is recognised from its file", inert=("sd1.5", "sdxl")),
     Variable("sdxl", NO_EFFECT, says="the model's family is recognised from its file", inert=("1", "true")),
-    Variable("random_seed", key="seed", words=_OFF),
+    Variable("random_seed", key="seed"),
     Variable("config_file"),
     # sample pictures while training
     Variable("output_sample"),
@@ -69,9 +70,9 @@ VARIABLES: tuple[Variable, ...] = (
     Variable(_CONV, key="network_args"),
     Variable("conv_dim", key="network_args", switch=_CONV),
     Variable("conv_alpha", key="network_args", switch=_CONV),
-    Variable("enable_lycoris_train", key="network_module", words=(("true", LYCORIS), ("1", LYCORIS), *_OFF)),
-    Variable("algo", key="network_args", switch="enable_lycoris_train"),
-    Variable("dropout", key="network_args", switch="enable_lycoris_train"),
+    Variable(_LYCORIS, key="network_module"),
+    Variable("algo", key="network_args", switch=_LYCORIS, inert=("lora",)),
+    Variable("dropout", key="network_args", switch=_LYCORIS),
     Variable("block_weight_lr", NOT_YET, says="all blocks learn at the same rate"),
     *_belongs("block_weight_lr", NOT_YET, "down_lr_weight mid_lr_weight up_lr_weight"),
     Variable("block_weight_dim", NOT_YET, says="all blocks have network_dim"),
