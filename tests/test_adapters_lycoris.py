@@ -46,9 +46,8 @@ COUNTS = {
 
 
 @pytest.mark.parametrize(("family", "preset"), [(family, preset) for family, presets in COUNTS.items() for preset in presets])
-@pytest.mark.parametrize("algo", ["lora", "loha"])
-def test_presets(sites: dict[str, list[Site]], family: str, preset: Any, algo: Any) -> None:
-    method = make(sites[family], LycorisArgs(algo, preset))
+def test_presets(sites: dict[str, list[Site]], family: str, preset: Any) -> None:
+    method = make(sites[family], LycorisArgs("lora", preset))
     unet = sum(layer.site.part == "unet" for layer in method.layers)
     assert (unet, len(method.layers) - unet) == COUNTS[family][preset]
     assert not any(layer.site.kind == "norm" for layer in method.layers)

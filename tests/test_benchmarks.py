@@ -28,6 +28,7 @@ def test_the_random_models_have_the_size_of_the_real_ones(name: str) -> None:
     assert found == PARAMETERS[name]
 
 
+@pytest.mark.slow
 def test_the_step_benchmark_measures_everything(
     tmp_path: Path, micro_sd: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -83,6 +84,7 @@ for _ in range(int(sys.argv[1])):
 """
 
 
+@pytest.mark.slow
 def test_the_clock_times_a_script_from_outside(tmp_path: Path, root: Path) -> None:
     script, out = tmp_path / "train.py", tmp_path / "clock.json"
     script.write_text(SCRIPT, encoding="utf-8")

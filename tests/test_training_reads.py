@@ -101,7 +101,8 @@ def test_the_loss_scaler_reads_once_an_optimizer_step(
     assert dict(second_update(loaded, torch.amp.GradScaler("cpu")).reads) == reads
 
 
-@pytest.mark.parametrize(("optimizer", "each"), [pytest.param("Prodigy", 2, marks=pytest.mark.slow), ("Adafactor", 1)])
+@pytest.mark.slow
+@pytest.mark.parametrize(("optimizer", "each"), [("Prodigy", 2), ("Adafactor", 1)])
 def test_self_tuning_optimizers_read_in_the_optimizer_step_alone(
     load: Callable[..., Ready], micro_sd: Path, optimizer: str, each: int
 ) -> None:
