@@ -23,6 +23,7 @@ from torch.utils._pytree import tree_flatten, tree_map, tree_unflatten
 
 from tests.cuda import guard
 
+Arguments, Keywords = Sequence[object], Mapping[str, object]
 CUDA = torch.device("cuda", 0)
 CPU = torch.device("cpu")
 _INDEXED = ("index", "index_put", "index_put_", "_index_put_impl_", "_unsafe_index")  # take an index that lies on the CPU
@@ -90,14 +91,14 @@ class OnCard(torch.Tensor):
         return f"OnCard({tuple(self.shape)}, {self.dtype})"
 
     @classmethod
-    def __torch_dispatch__(cls, func: object, kinds: object, args: Sequence[object] = (), kwargs: Mapping[str, object] | None = None) -> object:
+    def __torch_dispatch__(cls, func: object, kinds: object, args: Arguments = (), kwargs: Keywords | None = None) -> object:
         return dispatch(func, args, kwargs or {})
 
 
 class Mode(TorchDispatchMode):
     """Sends what makes tensors with `device="cuda"` to the card."""
 
-    def __torch_dispatch__(self, func: object, kinds: object, args: Sequence[object] = (), kwargs: Mapping[str, object] | None = None) -> object:
+    def __torch_dispatch__(self, func: object, kinds: object, args: Arguments = (), kwargs: Keywords | None = None) -> object:
         return dispatch(func, args, kwargs or {})
 
 
