@@ -3,8 +3,8 @@
 `python -m tests.cuda.pretend [--capability 8.6] [--gib 12] [--count 1] MODULE ARGUMENTS...` runs a module as `python -m MODULE` does, and
 prints the ledger afterwards: `... engine train --config FILE`, `... benchmarks.step sd15`, `... pytest -m gpu`.
 
-Without a module it reads one JSON object a line, {"capability": [8, 6], "arguments": ["train", "--config", "FILE"]}, runs that command of
-the engine, and answers with one: exit status, output, ledger. The tests keep one such process for their cases: starting torch takes seconds.
+Without a module it reads one JSON object a line, {"capability": [8, 6], "arguments": ["train", "--config", "FILE"]}, runs that
+command of the engine, and answers with one: exit status, output, ledger. The tests keep one such process for their cases: starting torch takes seconds.
 """
 
 from __future__ import annotations
