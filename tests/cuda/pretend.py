@@ -4,7 +4,8 @@
 prints the ledger afterwards: `... engine train --config FILE`, `... benchmarks.step sd15`, `... pytest -m gpu`.
 
 Without a module it reads one JSON object a line, {"capability": [8, 6], "arguments": ["train", "--config", "FILE"]}, runs that
-command of the engine, and answers with one: exit status, output, ledger. The tests keep one such process for their cases: starting torch takes seconds.
+command of the engine, and answers with one: exit status, output, ledger. The tests keep one such process for all their cases, since
+starting torch takes seconds.
 """
 
 from __future__ import annotations
