@@ -1,4 +1,4 @@
-"""The memory of this process: kept, given back, and what is said when it is full.
+"""The memory of this process: what is kept, and what is given back.
 
 On a CPU the C library keeps what a step has freed. On a card torch keeps what a phase has freed, until `new_phase`.
 """
