@@ -1,4 +1,7 @@
-"""The memory of this process: what is kept, what is said when it is full. On a CPU the C library keeps what a step has freed."""
+"""The memory of this process: what is kept, and what is given back.
+
+On a CPU the C library keeps what a step has freed. On a card torch keeps what a phase has freed, until `new_phase`.
+"""
 
 from __future__ import annotations
 
@@ -9,9 +12,8 @@ from contextlib import contextmanager
 
 import torch
 
-from engine.errors import UserError
+from engine import cuda_errors
 
-_NO_MEMORY = ("can't allocate memory", "not enough memory", "ALLOC_FAILED")  # torch on the CPU under Linux and Windows; CUDA's libraries
 _M_TRIM_THRESHOLD, _M_MMAP_MAX = -1, -4  # glibc's malloc.h
 
 
@@ -26,15 +28,35 @@ def keep_freed() -> None:
         mallopt(_M_TRIM_THRESHOLD, -1)
 
 
+def new_phase(device: torch.device) -> None:
+    """What is done next begins with the memory that is in use, and its peak is its own.
+
+    The card gets back what torch keeps of the last phase, whose pieces have other sizes than the next one needs: Windows would lend the
+    PC's memory before torch gave them up.
+    """
+    give_back(device)
+    if device.type == "cuda":
+        torch.cuda.reset_peak_memory_stats(device)
+
+
+def give_back(device: torch.device) -> None:
+    """What torch has kept of the card's memory is the card's again, but for what is in use."""
+    if device.type == "cuda":
+        torch.cuda.empty_cache()
+
+
+def peak(device: torch.device) -> int:
+    """The most bytes of the card that torch has held since the phase began; 0 on the CPU."""
+    return torch.cuda.max_memory_reserved(device) if device.type == "cuda" else 0
+
+
 @contextmanager
-def shortage_explained(remedy: str) -> Iterator[None]:
-    """Turn a lack of memory inside the block into a UserError with that remedy."""
+def explained(device: torch.device, less: str) -> Iterator[None]:
+    """Turn an error of the card, or a lack of memory, into a CardError. `less` says what takes less of the memory of `device`."""
     try:
         yield
-    except torch.OutOfMemoryError as error:
-        used = f"{torch.cuda.max_memory_reserved() / 2**30:.1f} GB" if torch.cuda.is_available() else "all"
-        raise UserError(f"the card's memory is full (this run took up to {used} of it)", remedy) from error
-    except (MemoryError, RuntimeError) as error:
-        if isinstance(error, RuntimeError) and not any(mark in str(error) for mark in _NO_MEMORY):
+    except Exception as error:
+        told = cuda_errors.explained(error, less, on_card=device.type == "cuda")
+        if told is None or told is error:
             raise
-        raise UserError("this machine's memory is full", remedy) from error
+        raise told from error

@@ -9,6 +9,7 @@ import json
 import math
 import os
 import struct
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -74,6 +75,17 @@ def read(path: Path) -> Header:
     if size < needed:
         raise UserError(f"the file is incomplete: {size:,} of {needed:,} bytes are here", again, where=str(path))
     return Header(tensors, metadata, 8 + length)
+
+
+def size(tensors: Mapping[str, tuple[str, Sequence[int]]], metadata: Mapping[str, str]) -> int:
+    """Bytes of a file of these tensors, by name (dtype, shape), with this metadata; without making it."""
+    table: dict[str, object] = {"__metadata__": dict(metadata)} if metadata else {}
+    end = 0
+    for name, (dtype, shape) in sorted(tensors.items(), key=lambda entry: (-DTYPE_BYTES[entry[1][0]], entry[0])):
+        begin, end = end, end + math.prod(shape) * DTYPE_BYTES[dtype]
+        table[name] = {"dtype": dtype, "shape": list(shape), "data_offsets": [begin, end]}
+    header = len(json.dumps(table, ensure_ascii=False, separators=(",", ":")).encode("utf-8"))
+    return 8 + -(-header // 8) * 8 + end
 
 
 def sort_metadata(path: Path) -> None:

@@ -15,7 +15,7 @@ from adapters_fakes import FAKES, Spot, changes, filled, merge, parameters
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
-from engine import adapterfiles, adapters, headers
+from engine import adapterfiles, adapters
 from engine.adapters import DeltaArgs, LycorisArgs, MethodRow
 from engine.adapters.base import MethodSettings, NothingLearned
 from engine.adapters.method import LayerMethod
@@ -265,9 +265,9 @@ def test_saved_names_and_shapes(row: MethodRow, case: Case) -> None:
 def test_the_size_is_that_of_the_file(row: MethodRow, case: Case, dtype: torch.dtype, tmp_path: Path) -> None:
     net, _ = net_and_input()
     method = build(row, case, net)
-    assert method.write(tmp_path / "a.safetensors", dtype, {}) == (tmp_path / "a.safetensors",)
-    header = headers.read(tmp_path / "a.safetensors")
-    assert method.size(dtype) == sum(info.end - info.begin for info in header.tensors.values())
+    metadata = {"ss_training_comment": '貓 "quoted"\n\\\x7f\x01', "ss_steps": "7"}
+    assert method.write(tmp_path / "a.safetensors", dtype, metadata) == (tmp_path / "a.safetensors",)
+    assert method.size(dtype, metadata) == (tmp_path / "a.safetensors").stat().st_size
     assert [program for program, _ in method.advice("a", tmp_path / "a.safetensors")] == ["WebUI, Forge", "ComfyUI", "diffusers"]
 
 

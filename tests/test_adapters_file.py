@@ -47,9 +47,10 @@ def test_a_file_of_several_kinds_is_applied_whole() -> None:
     tensors = {**lora(), **loha()}
     method = adapters.from_file(sites, tensors)
     assert method.names() == ["lora_unet_a", "lora_unet_b"]
-    one, other = tensors["lora_unet_a.lora_up.weight"] @ tensors["lora_unet_a.lora_down.weight"], [
-        tensors[f"lora_unet_b.hada_w{n}_a"] @ tensors[f"lora_unet_b.hada_w{n}_b"] for n in (1, 2)
-    ]
+    one, other = (
+        tensors["lora_unet_a.lora_up.weight"] @ tensors["lora_unet_a.lora_down.weight"],
+        [tensors[f"lora_unet_b.hada_w{n}_a"] @ tensors[f"lora_unet_b.hada_w{n}_b"] for n in (1, 2)],
+    )
     wanted = {"lora_unet_a": 0.5 * one, "lora_unet_b": 0.5 * other[0] * other[1]}
     found = changes(method)
     for name, change in wanted.items():
@@ -241,3 +242,12 @@ def test_the_rows_of_methods_and_the_kinds_of_files_agree() -> None:
             assert layer.kind is row.kind and row.kind in adapterfiles.KINDS
             assert tuple(layer.ends.values()) == row.kind.suffixes
             assert set(layer.factors) <= set(layer.ends) and set(layer.faster) <= set(layer.ends)
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float16, torch.bfloat16])
+def test_what_a_format_holds_exactly_is_known_without_tensors(dtype: torch.dtype) -> None:
+    parts = (1.0, -1.5, 1 + 2**-7, 1 + 2**-8, -1 - 2**-10)
+    powers = [2.0**power * part for power in range(-130, 130) for part in parts]
+    for value in (0.0, 0.1, 0.3, 1 / 3, 65504.0, 65520.0, 1e6, 3.3e38, *powers):
+        short = torch.tensor(value, dtype=dtype)
+        assert file.exact_dtype(value, dtype) == (dtype if float(short) == value else torch.float32), value

@@ -17,7 +17,7 @@ ENGINE = Path(__file__).resolve().parent.parent / "engine"
 
 LEVELS: tuple[frozenset[str], ...] = (
     frozenset(
-        {"errors", "files", "doctor", "environment", "awake", "locks", "pickled", "fetch", "downloads", "adapterfiles"}
+        {"errors", "files", "doctor", "environment", "awake", "locks", "pickled", "fetch", "downloads", "adapterfiles", "cuda_errors"}
         | {"tensorfile", "seeds", "device", "allocation", "console"}
         | {"headers", "memo", "pixels"}
     ),
@@ -28,7 +28,7 @@ LEVELS: tuple[frozenset[str], ...] = (
     frozenset({"__main__"}),
 )
 STANDARD_LIBRARY_ONLY = frozenset(
-    {"errors", "files", "doctor", "environment", "awake", "locks", "pickled", "headers", "memo", "pixels", "adapterfiles"}
+    {"errors", "files", "doctor", "environment", "awake", "locks", "pickled", "headers", "memo", "pixels", "adapterfiles", "cuda_errors"}
 )
 RUNNERS = frozenset({"run_module", "run_path", "spec_from_file_location", "resolve_name"})
 LEVEL = {room: number for number, rooms in enumerate(LEVELS) for room in rooms}

@@ -18,28 +18,97 @@ GB = 2**30
 
 @pytest.mark.parametrize(
     ("reserved", "free", "spilled"),
-    [(5, 3.0, False), (7.4, 0.6, False), (7.6, 0.05, True), (8.2, 0.3, True), (12, 0, True), (3, 0.0, False)],
+    [
+        (5, 3.0, False),
+        (7.4, 0.6, False),
+        (7.9, 0.0, False),  # full to the last byte, and it fits
+        (8.2, 0.0, True),
+        (8.2, 0.3, True),
+        (8.2, 1.0, False),  # another program has ended, and left more than this run has taken
+        (12, 0, True),
+        (3, 0.0, False),  # another program fills the card
+    ],
 )
 def test_what_counts_as_spilled(reserved: float, free: float, spilled: bool) -> None:
-    """A card of 10 GB, of which 8 were free; in the last case another program fills it."""
+    """A card of 10 GB, of which 8 were free."""
     assert memory.spills(int(reserved * GB), 8 * GB, int(free * GB), 10 * GB) is spilled
 
 
-def test_it_is_told_once(monkeypatch: pytest.MonkeyPatch) -> None:
-    numbers = {"free": 8 * GB, "reserved": 0}
-    monkeypatch.setattr(torch.cuda, "mem_get_info", lambda device: (numbers["free"], 10 * GB))
-    monkeypatch.setattr(torch.cuda, "memory_reserved", lambda device: numbers["reserved"])
+@pytest.fixture
+def card(monkeypatch: pytest.MonkeyPatch) -> dict[str, float]:
+    """A card of 10 GB under Windows: what is free and reserved, in GB."""
+    numbers = {"free": 8.0, "reserved": 0.0}
+    monkeypatch.setattr(torch.cuda, "mem_get_info", lambda device: (int(numbers["free"] * GB), 10 * GB))
+    monkeypatch.setattr(torch.cuda, "memory_reserved", lambda device: int(numbers["reserved"] * GB))
     monkeypatch.setattr(sys, "platform", "win32")
-    watch = memory.Watch(torch.device("cuda"))
+    return numbers
+
+
+def test_it_is_told_once(card: dict[str, float]) -> None:
+    watch = memory.Watch(torch.device("cuda"), "lower it")
     assert watch.look() == ""
-    numbers.update(free=0, reserved=9 * GB)
+    card.update(free=0, reserved=7.9)
+    assert watch.look() == ""
+    card.update(free=0, reserved=9)
     told = watch.look()
-    assert "holds 9.0 GB" in told and "8.0 of 10.0 GB were free" in told and "train_batch_size" in told
+    assert "holds 9.0 GB" in told and "8.0 of 10.0 GB were free" in told and "0.0 GB are left" in told and "To mend that, lower it." in told
     assert watch.look() == ""
+
+
+def test_a_run_whose_networks_do_not_fit_is_told(card: dict[str, float]) -> None:
+    """They are there before anyone looks: what they hold beyond the card was never room."""
+    card.update(free=0, reserved=11)
+    assert "holds 11.0 GB" in memory.Watch(torch.device("cuda"), "").look()
+
+
+CHECKPOINTING, BATCH, NO = "set gradient_checkpointing = true", "set train_batch_size", "leave mixed_precision = no out"
+UNET, LAST = "set network_train_unet_only = true", ["lower the resolution", "close other programs that use it"]
+TWO = f"{BATCH} = 2 with gradient_accumulation_steps = 2, for as many pictures in a step"
+STEPS: list[tuple[list[str], str, list[str]]] = [
+    ([], "cuda", [CHECKPOINTING, UNET, *LAST]),
+    (["--train_batch_size", "4"], "cuda", [CHECKPOINTING, TWO, UNET, *LAST]),
+    (["--gradient_checkpointing", "--train_batch_size", "4", "--network_train_unet_only"], "cuda", [TWO, *LAST]),
+    (["--gradient_checkpointing", "--train_batch_size", "9", "--gradient_accumulation_steps", "2", "--network_train_unet_only"], "cuda",
+     [f"{BATCH} = 3 with gradient_accumulation_steps = 6, for as many pictures in a step", *LAST]),
+    (["--gradient_checkpointing", "--network_train_unet_only"], "cuda", LAST),
+    (["--gradient_checkpointing", "--network_train_unet_only", "--mixed_precision", "no"], "cuda", [NO, *LAST]),
+    (["--gradient_checkpointing", "--network_train_unet_only", "--mixed_precision", "no"], "cpu", LAST),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("flags", "device", "ways"), STEPS)
+def test_what_takes_less_is_named_in_order_and_not_what_is_set(tmp_path: Path, flags: list[str], device: str, ways: list[str]) -> None:
+    settings = config(tmp_path, "--pretrained_model_name_or_path", "x", "--train_data_dir", "y", *flags)
+    assert memory.less_for_steps(settings, torch.device(device)) == f"in this order: {'; '.join(ways)}"
+
+
+@pytest.mark.parametrize(
+    ("sizes", "told"),
+    [([4], "set batch_size = 2 with gradient_accumulation_steps = 2"), ([1, 1], ""), ([2, 4], "lower batch_size and raise gradient_accum")],
+)
+def test_the_batch_of_a_dataset_file(tmp_path: Path, sizes: list[int], told: str) -> None:
+    datasets = "".join(f"[[datasets]]\nbatch_size = {size}\n[[datasets.subsets]]\nimage_dir = 'd{size}'\n" for size in sizes)
+    (tmp_path / "run.toml").write_text(datasets, encoding="utf-8")
+    less = memory.less_for_steps(config(tmp_path, "--config", f"{tmp_path}/run.toml"), torch.device("cuda"))
+    assert (told in less) if told else "batch_size" not in less
+
+
+@pytest.mark.parametrize(
+    ("flags", "latents", "text"),
+    [
+        ([], "close other programs that use it; lower", "set text_encoder_batch_size = 1; close"),
+        (["--vae_batch_size", "4", "--no_half_vae"], "set vae_batch_size = 1; leave no_half_vae out; close", "set text_encoder_batch_size"),
+        (["--text_encoder_batch_size", "1"], "close", "close other programs that use it"),
+    ],
+)
+def test_what_takes_less_while_it_is_encoded(tmp_path: Path, flags: list[str], latents: str, text: str) -> None:
+    settings = config(tmp_path, "--pretrained_model_name_or_path", "x", "--train_data_dir", "y", *flags)
+    assert memory.less_for_latents(settings).startswith(f"in this order: {latents}")
+    assert memory.less_for_text(settings).removeprefix("in this order: ").startswith(text)
 
 
 def test_elsewhere_nothing_is_asked() -> None:
-    assert memory.Watch(torch.device("cpu")).look() == ""
+    assert memory.Watch(torch.device("cpu"), "").look() == ""
 
 
 def test_a_run_looks_while_it_trains_and_tells(

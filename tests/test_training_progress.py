@@ -20,10 +20,18 @@ from engine.training.progress import Log, Overflow, Progress
 CPU, INF, NAN = torch.device("cpu"), float("inf"), float("nan")
 
 
-def progress(sums: Sums, *, log: Log | None = None, skips: Skips | None = None, every: int = 2) -> Progress:
+def progress(
+    sums: Sums,
+    *,
+    log: Log | None = None,
+    skips: Skips | None = None,
+    every: int = 2,
+    device: torch.device = CPU,
+    out: io.StringIO | None = None,
+) -> Progress:
     """Figures of a run of 200 steps, read every second step."""
-    meter = Meter(Reporter(Console(file=io.StringIO())), 200, 1)
-    return Progress(meter, sums, ["unet"], every=every, total=200, window=10, device=CPU, log=log, skips=skips)
+    meter = Meter(Reporter(Console(file=out or io.StringIO(), width=200)), 200, 1)
+    return Progress(meter, sums, ["unet"], every=every, total=200, window=10, device=device, log=log, skips=skips)
 
 
 def steps(shown: Progress, sums: Sums, losses: list[float], first: int = 1, norms: list[float] | None = None) -> None:
@@ -123,3 +131,19 @@ def test_a_loss_that_never_was_a_number_is_the_base_models() -> None:
     sums = Sums(CPU)
     with pytest.raises(Diverged, match="from the first step on: the base model"):
         steps(progress(sums), sums, [float("nan")] * 2)
+
+
+def test_the_memory_that_is_shown_is_the_trainings_own(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Not that of pictures in between, nor less than it was before them."""
+    peak, out = {"GB": 5}, io.StringIO()
+    monkeypatch.setattr(torch.cuda, "max_memory_reserved", lambda device: peak["GB"] << 30)
+    monkeypatch.setattr(torch.cuda, "reset_peak_memory_stats", lambda device: peak.update(GB=3))
+    monkeypatch.setattr(torch.cuda, "empty_cache", lambda: None)
+    sums = Sums(CPU)
+    shown = progress(sums, device=torch.device("cuda"), out=out)
+    with shown.aside():
+        peak["GB"] = 9
+    steps(shown, sums, [1.0, 2.0])
+    peak["GB"] = 6
+    steps(shown, sums, [1.0, 2.0], first=3)
+    assert [line.partition("VRAM ")[2].partition("  ")[0] for line in out.getvalue().splitlines()] == ["5.0 GB", "6.0 GB"]

@@ -120,8 +120,8 @@ class Method(Protocol):
         NothingLearned where the file would change nothing, UserError where the disk refuses. Nothing is written then.
         """
 
-    def size(self, dtype: torch.dtype) -> int:
-        """Bytes of the files to come, without their metadata."""
+    def size(self, dtype: torch.dtype, metadata: Mapping[str, str]) -> int:
+        """Bytes of the files that `write` would make. By arithmetic: nothing is copied."""
 
     def advice(self, name: str, file: Path) -> list[tuple[str, str]]:
         """How the file called `name` is used, a line for each program: its name, and what to do."""

@@ -7,19 +7,22 @@ them so: `<module>.<end>` tensors, where the ends tell the kind of change (`engi
 from __future__ import annotations
 
 import hashlib
+import math
 from collections import defaultdict
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import torch
 from torch import Tensor
 
-from engine import adapterfiles, adapters, tensorfile
+from engine import adapterfiles, adapters, headers, tensorfile
 from engine.adapterfiles import ALPHA, Kind
 from engine.adapters.base import Diverged, NothingLearned
 from engine.errors import UserError
 
+_NAMES = {torch.float32: "F32", torch.float16: "F16", torch.bfloat16: "BF16"}  # in a safetensors header
+_SHORT = {torch.float16: (11, -13, 65504.0), torch.bfloat16: (8, -125, 255 * 2.0**120)}  # binary digits, `frexp`'s lowest, largest
 _PRECISIONS = {torch.float32: "float", torch.float16: "fp16", torch.bfloat16: "bf16"}  # as `save_precision` names them
 
 
@@ -129,10 +132,27 @@ def _require_sound(
         raise NothingLearned(told, "set save_precision = float, or raise the learning rate", where="save_precision")
 
 
+def size(tensors: Mapping[str, tuple[torch.dtype, Sequence[int]]], metadata: Mapping[str, str]) -> int:
+    """Bytes of the file that `write` makes of tensors with these names, dtypes and shapes."""
+    hashed = {"sshs_model_hash": "0" * 64, "sshs_legacy_hash": "0" * 8}
+    return headers.size({name: (_NAMES[dtype], shape) for name, (dtype, shape) in tensors.items()}, {**metadata, **hashed})
+
+
 def exact(value: float, dtype: torch.dtype) -> Tensor:
-    """A scalar in `dtype` where that holds the value exactly, else in float32; on the CPU."""
-    short = torch.tensor(value, dtype=dtype)
-    return short if float(short) == value else torch.tensor(value, dtype=torch.float32)
+    """A scalar in the dtype that a file has it in; on the CPU."""
+    return torch.tensor(value, dtype=exact_dtype(value, dtype))
+
+
+def exact_dtype(value: float, dtype: torch.dtype) -> torch.dtype:
+    """`dtype` where that holds the value exactly, else float32. By arithmetic, so that it needs no tensor.
+
+    >>> exact_dtype(0.5, torch.float16), exact_dtype(0.1, torch.bfloat16), exact_dtype(1e6, torch.float16)
+    (torch.float16, torch.float32, torch.float32)
+    """
+    digits, lowest, largest = _SHORT.get(dtype, (0, 0, 0.0))
+    fraction, exponent = math.frexp(value)
+    left = digits + min(exponent - lowest, 0)
+    return dtype if abs(value) <= largest and math.ldexp(fraction, left).is_integer() else torch.float32
 
 
 def hashes(tensors: Mapping[str, Tensor], ss_metadata: Mapping[str, str]) -> tuple[str, str]:

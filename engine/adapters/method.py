@@ -135,22 +135,28 @@ class LayerMethod:
 
     def write(self, path: Path, dtype: torch.dtype, metadata: Mapping[str, str]) -> tuple[Path, ...]:
         """One file, as every image program reads it."""
-        alphas = self._written_alphas()
-        found = sizes.of((layer.site.kind == "conv3x3", layer.rank, alphas[layer.site.name]) for layer in self.layers)
-        file.write(path, self.tensors, self._is_nothing, dtype, sizes.told(metadata, found))
+        file.write(path, self.tensors, self._is_nothing, dtype, self._told(metadata))
         return (path,)
+
+    def _told(self, metadata: Mapping[str, str]) -> dict[str, str]:
+        """The run's metadata with the ranks and alphas of the tensors."""
+        alphas = self._written_alphas()
+        return sizes.told(metadata, sizes.of((layer.site.kind == "conv3x3", layer.rank, alphas[layer.site.name]) for layer in self.layers))
 
     def _is_nothing(self, tensors: Mapping[str, Tensor]) -> bool:
         """Whether a file of these tensors would change nothing."""
-        return all(
-            layer.is_nothing({end: tensors[f"{layer.site.name}.{end}"] for end in layer.ends.values()}) for layer in self.layers
-        )
+        return all(layer.is_nothing({end: tensors[f"{layer.site.name}.{end}"] for end in layer.ends.values()}) for layer in self.layers)
 
-    def size(self, dtype: torch.dtype) -> int:
-        """Bytes of the tensors as they will be written; none is copied."""
-        written = self._written_alphas()
-        alphas = sum(file.exact(written[layer.site.name], dtype).element_size() for layer in self.layers if layer.kind.rank)
-        return alphas + sum(parameter.numel() for layer in self.layers for parameter in layer.parameters()) * dtype.itemsize
+    def size(self, dtype: torch.dtype, metadata: Mapping[str, str]) -> int:
+        """Bytes of the file to come."""
+        alphas = self._written_alphas()
+        found: dict[str, tuple[torch.dtype, Sequence[int]]] = {}
+        for layer in self.layers:
+            name = layer.site.name
+            found.update({f"{name}.{end}": (dtype, getattr(layer, parameter).shape) for parameter, end in layer.ends.items()})
+            if layer.kind.rank:
+                found[f"{name}.{ALPHA}"] = (file.exact_dtype(alphas[name], dtype), ())
+        return file.size(found, self._told(metadata))
 
     def advice(self, name: str, file: Path) -> list[tuple[str, str]]:
         """How the file is used, a line for each program."""

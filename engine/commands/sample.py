@@ -12,6 +12,7 @@ from engine.config.field import setting
 
 if TYPE_CHECKING:
     from engine.config.load import Loaded
+    from engine.config.schema import Config
     from engine.config.sources import Source
 
 
@@ -41,6 +42,13 @@ def below(options: Options, given: Sequence[Source]) -> tuple[Source, ...]:
     return (ConfigFile(str(path), "--lora"),) if options.lora and not named and path.is_file() else ()
 
 
+def less_memory(config: Config, device: str) -> str:
+    """What takes less memory, of what the settings leave; `device` is `cuda` or `cpu`."""
+    whole = ["leave mixed_precision = no out"] if config.training.mixed_precision == "no" and device == "cuda" else []
+    vae = ["leave no_half_vae out"] if config.model.no_half_vae and device == "cuda" else []
+    return "; ".join(["close other programs that use it", *whole, *vae, "ask for smaller pictures (--w, --h in a prompt, or --resolution)"])
+
+
 def run(options: Options, loaded: Loaded) -> int:
     """Make the pictures and their page."""
     from engine import allocation, device
@@ -52,7 +60,7 @@ def run(options: Options, loaded: Loaded) -> int:
     compute, notices = device.choose(loaded.config.training.device, loaded.config.training.mixed_precision)
     for notice in (*loaded.notices, *notices):
         reporter.notice(notice)
-    with allocation.shortage_explained("close other programs that use it, or ask for smaller pictures (--w, --h)"):
+    with allocation.explained(compute.device, less_memory(loaded.config, compute.device.type)):
         made = command.run(
             loaded.config,
             device=compute.device,

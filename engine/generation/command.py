@@ -13,7 +13,7 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
-from engine import adapterfiles, adapters, files, headers, tensorfile
+from engine import adapterfiles, adapters, allocation, files, headers, tensorfile
 from engine.adapters import file
 from engine.adapters.base import Method
 from engine.config.schema import Config
@@ -140,6 +140,7 @@ def sample(request: Request, say: Say, progress: PictureProgress | None = None) 
         say(told)
     say("encoding the prompts")
     conditions = _encode(request, shots, rows)
+    allocation.new_phase(request.device)
     say("loading the U-Net")
     unet = base.load("unet", request.dtype, request.device)
     vae = base.load("vae", family.vae_dtype(request.dtype, request.no_half_vae), "cpu")  # it waits in host memory

@@ -9,12 +9,12 @@ from typing import Protocol
 import torch
 from torch import Tensor, nn
 
+from engine import allocation
+from engine.models.decoding import TILE, needs_tiles
 from engine.models.family import Family
 from engine.models.vae import decode_images
 
-_NUMBERS_A_PIXEL = 1024  # live at the decoder's peak: three maps of 256 channels at full size (counted), and a third more for workspaces
 _CPU_BYTES = 4 << 30  # what decoding may take on a CPU before it is done in tiles: 1024 x 1024 in fp32
-_TILE = 512  # pixels; tiles overlap by a quarter and are blended
 
 
 class TiledVae(Protocol):
@@ -34,34 +34,51 @@ class TiledVae(Protocol):
 def decode(family: Family, vae: nn.Module, latents: Sequence[Tensor], device: torch.device) -> list[Tensor]:
     """Latents in the network's units, each [C, h, w] of any size -> pixels, each uint8 [H, W, 3] on the CPU.
 
-    The VAE, in its own dtype, is brought to `device` once, decodes one picture after the other, and goes back to where it was. A picture
-    that would not fit into free memory is decoded in tiles. What is not finite comes out black.
+    The frozen VAE, in its own dtype, is lent to `device` for all the pictures, which it decodes one after the other. A picture that would
+    not fit into free memory is decoded in tiles. What is not finite comes out black.
     """
-    first = next(vae.parameters())
-    home, dtype = first.device, first.dtype
-    vae.to(device)
-    try:
+    itemsize = next(vae.parameters()).dtype.itemsize
+    allocation.give_back(device)  # what sampling has left in pieces would count as free, and be no room for a large map
+    with _lent(vae, device):
         pictures = []
         for latent in latents:
             pixels = latent.shape[-2] * latent.shape[-1] * family.latent.stride**2
-            with _tiles(vae, family.latent.stride, pixels * _NUMBERS_A_PIXEL * dtype.itemsize > _free_bytes(device)):
+            with _tiles(vae, family.latent.stride, needs_tiles(pixels, itemsize, _free_bytes(device))):
                 decoded = decode_images(vae, family.latent.unscaled(latent[None].to(device)))
             levels = (decoded[0] * 127.5 + 127.5).nan_to_num(0.0, 0.0, 0.0).round().clamp(0, 255)
             pictures.append(levels.to(torch.uint8).permute(1, 2, 0).cpu())
+            del decoded, levels  # before the next picture's room is measured
         return pictures
+
+
+@contextlib.contextmanager
+def _lent(network: nn.Module, device: torch.device) -> Iterator[None]:
+    """A frozen network on `device` inside the block. Its own tensors wait where they were, so that nothing is copied back."""
+    own = [
+        (module, name, tensor)
+        for module in network.modules()
+        for name, tensor in (*module.named_parameters(recurse=False), *module.named_buffers(recurse=False))
+        if tensor.device != device
+    ]
+    try:
+        for module, name, tensor in own:
+            copy = tensor.detach().to(device)
+            setattr(module, name, nn.Parameter(copy, requires_grad=False) if isinstance(tensor, nn.Parameter) else copy)
+        yield
     finally:
-        vae.to(home)
+        for module, name, tensor in own:
+            setattr(module, name, tensor)
 
 
 @contextlib.contextmanager
 def _tiles(vae: nn.Module, stride: int, wanted: bool) -> Iterator[None]:
-    """Decode in tiles of 512 pixels inside the block, where `wanted`."""
+    """Decode in tiles inside the block, where `wanted`."""
     if not wanted:
         yield
         return
     tiled: TiledVae = vae  # type: ignore[assignment]
     before = tiled.tile_sample_min_size, tiled.tile_latent_min_size
-    tiled.tile_sample_min_size, tiled.tile_latent_min_size = _TILE, _TILE // stride
+    tiled.tile_sample_min_size, tiled.tile_latent_min_size = TILE, TILE // stride
     tiled.enable_tiling()
     try:
         yield
@@ -71,7 +88,7 @@ def _tiles(vae: nn.Module, stride: int, wanted: bool) -> Iterator[None]:
 
 
 def _free_bytes(device: torch.device) -> int:
-    """Memory that decoding may use: on a GPU what is free or held in reserve by torch."""
+    """Memory that decoding may use: on a GPU what is free, or held by torch for nothing."""
     if device.type != "cuda":
         return _CPU_BYTES
     free, _ = torch.cuda.mem_get_info(device)

@@ -10,6 +10,7 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
+from engine import allocation
 from engine.config.schema import Config
 from engine.console import Reporter
 from engine.data.batches import Condition, Tokenize
@@ -22,6 +23,7 @@ from engine.device import Compute
 from engine.errors import UserError
 from engine.models.base_model import Base
 from engine.models.vae import encode_images
+from engine.training import memory
 from engine.training.plan import Plan
 
 _TEXT_BATCH = 16  # captions encoded at once unless the settings say otherwise: 2 GB of activations for SDXL's larger encoder
@@ -65,7 +67,8 @@ def cache_latents(config: Config, base: Base, compute: Compute, scan: Scan, repo
             vae.append(base.load("vae", dtype, compute.device))
         return encode_images(vae[0], pixels.to(compute.device, dtype))
 
-    with reporter.counting("pictures encoded", len(scan.items), "ready") as counter:
+    short = allocation.explained(compute.device, memory.less_for_latents(config))
+    with short, reporter.counting("pictures encoded", len(scan.items), "ready") as counter:
         try:
             report = cache.ensure(
                 scan.items, encode, batch_size=config.data.vae_batch_size, progress=lambda done, total: counter.at(done, total)
@@ -143,7 +146,8 @@ def _ahead(config: Config, encoder: TextEncoder, compute: Compute, plan: Plan, r
         return _live(encoder, TextWay.LIVE_FROZEN, reporter, why)
     way = TextWay.DRAWN_AHEAD if found.varying else TextWay.CACHED
     reporter.say(way.value)
-    with reporter.counting("captions encoded", len(found.captions), "ready") as counter:
+    short = allocation.explained(compute.device, memory.less_for_text(config))
+    with short, reporter.counting("captions encoded", len(found.captions), "ready") as counter:
         report = cache.ensure(
             found.captions,
             encoder,

@@ -17,7 +17,7 @@ from engine.training.loop import Update
 from engine.training.metadata import Facts, modelspec, run_metadata
 from engine.training.runfolder import RunFolder
 
-SAVE_DTYPES = {None: torch.float32, "float": torch.float32, "fp16": torch.float16, "bf16": torch.bfloat16}
+_SAVE_DTYPES = {None: torch.float32, "float": torch.float32, "fp16": torch.float16, "bf16": torch.bfloat16}
 
 
 class Exporter:
@@ -27,6 +27,7 @@ class Exporter:
         self._folder = folder
         self._methods = tuple(methods)
         self._config = config
+        self._dtype = _SAVE_DTYPES[config.save.save_precision]
         self._facts = facts
         self._epoch_files: list[tuple[Path, ...]] = []
         self._step_files: list[tuple[int, tuple[Path, ...]]] = []
@@ -42,10 +43,17 @@ class Exporter:
         Raises Diverged where there is nothing but broken numbers to save, NothingLearned where a file would change nothing, UserError
         where the disk refuses.
         """
+        metadata = self._metadata(epoch, step)
+        return tuple(file for method in self._methods for file in method.write(path, self._dtype, metadata))
+
+    def size(self, epoch: int, step: int) -> int:
+        """Bytes of what `save` would write. The time that is written into it may be a digit or two longer."""
+        metadata = self._metadata(epoch, step)
+        return sum(method.size(self._dtype, metadata) for method in self._methods)
+
+    def _metadata(self, epoch: int, step: int) -> dict[str, str]:
         now = time.time()
-        metadata = {**run_metadata(self._config, self._facts, epoch, step, now), **modelspec(self._config, self._facts, now)}
-        dtype = SAVE_DTYPES[self._config.save.save_precision]
-        return tuple(file for method in self._methods for file in method.write(path, dtype, metadata))
+        return {**run_metadata(self._config, self._facts, epoch, step, now), **modelspec(self._config, self._facts, now)}
 
     def after_epoch(self, epoch: int, step: int) -> None:
         """Save at the end of an epoch and remove files older than the last n."""

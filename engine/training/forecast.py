@@ -10,7 +10,6 @@ import torch
 from engine.adapters.base import Method
 from engine.data.batches import Batch
 from engine.errors import plural
-from engine.training.export import SAVE_DTYPES
 from engine.training.plan import Plan
 from engine.training.run import Run
 from engine.training.step import Step
@@ -18,13 +17,12 @@ from engine.training.step import Step
 _SHORT = 20  # steps; a run so short is over before its time is worth a word
 
 
-def tell(run: Run, step: Step, methods: Sequence[Method], first: Batch) -> None:
-    """Say how long the training will take and how large the file will be, once everything is in memory."""
+def tell(run: Run, step: Step, methods: Sequence[Method], first: Batch, size: int) -> None:
+    """Say how long the training will take and how large (`size`, bytes) the file will be, once everything is in memory."""
     taken = seconds(run.plan, step, methods, first)
     if taken is not None:
         without = ", sample pictures aside" if run.shots else ""
         run.reporter.say(f"time         {duration(taken)}{without} (a step was tried)")
-    size = sum(method.size(SAVE_DTYPES[run.config.save.save_precision]) for method in methods)
     run.reporter.say(f"file to come {size / 2**20:.1f} MiB")
 
 

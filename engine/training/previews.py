@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -9,6 +10,7 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
+from engine import allocation
 from engine.config.schema import Config
 from engine.errors import UserError
 from engine.generation import conditioning, page, promptfile, samples
@@ -18,6 +20,7 @@ from engine.generation.png import Provenance
 from engine.generation.prompt import Shot
 from engine.generation.samples import Moment, PictureProgress, Previewer
 from engine.models.family import Cond
+from engine.training import memory
 from engine.training.assembly import Networks
 from engine.training.encoding import Text, TextEncoder
 from engine.training.export import due
@@ -109,15 +112,20 @@ class RunningPreviews:
 
     def base(self) -> None:
         """The row for strength 0."""
-        self._previewer.base()
+        with self._explained():
+            self._previewer.base()
         self._run.reporter.say("pictures of the base model made")
 
     def make(self, update: Update, loss: float | None) -> None:
-        """The row of this step."""
-        made = self._previewer.at(Moment(update.step, update.epoch, loss))
+        """The row of this step. Raises CardError where the memory does not suffice for it."""
+        with self._explained():
+            made = self._previewer.at(Moment(update.step, update.epoch, loss))
         self._run.reporter.say(f"pictures of step {update.step} made: {made.page}")
         for notice in made.notices:
             self._run.reporter.notice(notice)
+
+    def _explained(self) -> contextlib.AbstractContextManager[None]:
+        return allocation.explained(self._run.compute.device, memory.less_for_samples())
 
     def _condition(self, shot: Shot) -> Cond:
         ahead = self._conds.get((shot.text, shot.negative))
@@ -126,7 +134,7 @@ class RunningPreviews:
         return conditioning.encode(self._run.base.family, self._networks.encoders, shot, self._run.config.model.clip_skip)
 
     def _decode(self, latents: Sequence[Tensor]) -> list[Tensor]:
-        """The VAE waits in host memory from the first pictures on."""
+        """The VAE waits in host memory from the first pictures on, and is on the card for all pictures of a moment."""
         base, compute = self._run.base, self._run.compute
         if self._vae is None:
             self._vae = base.load("vae", base.family.vae_dtype(compute.dtype, self._run.config.model.no_half_vae), "cpu")

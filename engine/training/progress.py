@@ -16,6 +16,7 @@ from tensorboard.compat.proto.event_pb2 import Event
 from tensorboard.compat.proto.summary_pb2 import Summary
 from tensorboard.summary.writer.record_writer import RecordWriter
 
+from engine import allocation
 from engine.adapters.base import Diverged
 from engine.console import Meter
 from engine.errors import UserError
@@ -62,6 +63,7 @@ class Progress:
         self._since = time.monotonic()
         self._steps = 0
         self._pace: float | None = None  # seconds a step, smoothed
+        self._peak = 0  # bytes of the card that the training has held, before something was done aside
 
     @property
     def running_loss(self) -> float | None:
@@ -99,6 +101,15 @@ class Progress:
         yield
         self._since += time.monotonic() - begun
 
+    @contextmanager
+    def aside(self) -> Iterator[None]:
+        """Neither the time nor the memory of this block is the training's, and each begins with all memory that the other has left."""
+        with self.paused():
+            self._peak = max(self._peak, allocation.peak(self._device))
+            allocation.new_phase(self._device)
+            yield
+            allocation.new_phase(self._device)
+
     def close(self) -> None:
         """Close the log."""
         if self._log is not None:
@@ -126,7 +137,7 @@ class Progress:
         figures = ["no loss" if self.running_loss is None else f"loss {self.running_loss:.4f}", self._shown(rates)]
         figures.append(f"{1 / self._pace:.2f} it/s" if self._pace < 1 else f"{self._pace:.2f} s/it")
         if self._device.type == "cuda":
-            figures.append(f"VRAM {torch.cuda.max_memory_reserved(self._device) / 2**30:.1f} GB")
+            figures.append(f"VRAM {max(self._peak, allocation.peak(self._device)) / 2**30:.1f} GB")
         if skipped:
             figures.append(f"{skipped} skipped")
         self._meter.figures(update.step, update.epoch, self._pace, "  ".join(figures))

@@ -2,21 +2,23 @@
 
 from __future__ import annotations
 
+import contextlib
+import traceback
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from engine import files
+from engine import allocation, cuda_errors, files
 from engine.adapters.base import Diverged, NothingLearned
 from engine.console import Meter
+from engine.cuda_errors import CardError
 from engine.data.batches import Batch
 from engine.errors import UserError, plural
 from engine.optimization.optimizers import find_optimizer
-from engine.training import facts, loop
+from engine.training import facts, loop, memory
 from engine.training.assembly import Networks
-from engine.training.export import SAVE_DTYPES, Exporter, due
+from engine.training.export import Exporter, due
 from engine.training.loop import Interrupted, Update
-from engine.training.memory import Watch
 from engine.training.metadata import Facts
 from engine.training.metrics import Sums
 from engine.training.optim import Optimization
@@ -38,7 +40,8 @@ class Result:
     interrupted: bool
 
 
-_CONTINUES = "the training continues; free some space before its end"
+_CONTINUES = "the training continues"
+_SPACE = f"{_CONTINUES}; free some space before its end"
 
 
 class Session:
@@ -54,9 +57,10 @@ class Session:
         config, plan = run.config, run.plan
         self._exporter = Exporter(folder, networks.methods, config, _facts(run, folder.name, optimization))
         self._sums = Sums(run.compute.device)
-        self._size = sum(method.size(SAVE_DTYPES[config.save.save_precision]) for method in networks.methods)
+        self.size = self._exporter.size(plan.epochs, plan.total_steps)  # bytes of the file to come
         self._stop = stop
-        self._memory = Watch(run.compute.device)
+        self._less = memory.less_for_steps(config, run.compute.device)
+        self._memory = memory.Watch(run.compute.device, self._less)
         self._meter = Meter(run.reporter, plan.total_steps, plan.epochs)
         self._progress = Progress(
             self._meter,
@@ -70,17 +74,22 @@ class Session:
             skips=optimization.skips,
         )
         self._at = Update(0, 1, (), 0, False)
+        self._rescued: Path | None = None
 
     def train(self, step: Step, batches: Iterator[Batch]) -> Result:
         """Run all steps. An interruption saves what was trained, and so does an error that is none of the training's own."""
         self._stop.gently()
         try:
-            files.require_space(self._folder.path, self._size)
+            files.require_space(self._folder.path, self.size)
             return self._finished() if self._steps(step, batches) else self._interrupted()
         except BaseException as error:
             self._leave(error)
             if isinstance(error, Diverged):
                 raise UserError(f"{error.message}; {self._told_of_files()}", error.hint, where=error.where) from error
+            card = cuda_errors.explained(error, self._less, on_card=self._run.compute.device.type == "cuda")
+            if card is not None:
+                self._run.reporter.record("".join(traceback.format_exception(error)))  # the screen shows the message alone
+                raise CardError(card.kind, f"{card.message}; {self._told_of_files()}", card.hint) from error
             raise
         finally:
             self._progress.close()
@@ -89,7 +98,7 @@ class Session:
         """The base model's pictures and all steps; False where the user stopped them."""
         with self._meter.shown(0):
             try:
-                with self._progress.paused():
+                with self._progress.aside():
                     self._pictures = self._previews.start(self._networks, self._folder, self._drawing)
                 loop.run(
                     self._run.plan.updates(),
@@ -105,8 +114,8 @@ class Session:
                 return self._at.step == self._run.plan.total_steps
             except Diverged:
                 raise
-            except Exception:
-                self._rescue()
+            except Exception as error:
+                self._rescue(error)
                 raise
         return True
 
@@ -126,14 +135,14 @@ class Session:
         save, now = self._run.config.save, (update.epoch, update.step)
         with self._progress.paused():
             if due(save.save_every_n_epochs, None, update):
-                self._attempt(lambda: self._exporter.after_epoch(*now), _CONTINUES)
+                self._attempt(lambda: self._exporter.after_epoch(*now), _SPACE)
             if due(None, save.save_every_n_steps, update):
-                self._attempt(lambda: self._exporter.after_step(*now), _CONTINUES)
-            if self._pictures and self._previews.due(update):
-                self._show(update, _CONTINUES)
+                self._attempt(lambda: self._exporter.after_step(*now), _SPACE)
+        if self._pictures and self._previews.due(update):
+            self._show(update, _CONTINUES)
 
     def _attempt(self, write: Callable[[], object], otherwise: str) -> None:
-        """Write something that the run can do without; where the disk refuses, say so, and what is true `otherwise`."""
+        """Write something that the run can do without; where disk or memory refuse, say so, and what is true `otherwise`."""
         try:
             write()
         except Diverged:
@@ -141,13 +150,16 @@ class Session:
         except NothingLearned as error:
             self._run.reporter.notice(f"no file is saved after step {self._at.step}: {error.message}")
         except UserError as error:
+            if isinstance(error, CardError) and not error.kind.answers:
+                raise
             self._run.reporter.notice(f"{error}\n{otherwise}")
 
     def _show(self, update: Update, otherwise: str) -> None:
         """The sample pictures of this step, where there are prompts."""
         pictures = self._pictures
         if pictures:
-            self._attempt(lambda: pictures.make(update, self._progress.running_loss), otherwise)
+            with self._progress.aside():
+                self._attempt(lambda: pictures.make(update, self._progress.running_loss), otherwise)
 
     def _finished(self) -> Result:
         run, at, say = self._run, self._at, self._run.reporter.say
@@ -206,20 +218,27 @@ class Session:
         if skipped:
             self._run.reporter.say(f"left out     {plural(skipped, 'step')} of {self._at.step}, whose gradient overflowed in fp16")
 
-    def _rescue(self) -> None:
+    def _rescue(self, error: Exception) -> None:
         """Save what was trained, before the error that ends the run is raised again."""
         if self._at.step == 0:
             return
+        traceback.clear_frames(error.__traceback__)  # they hold the activations of the step that failed
+        with contextlib.suppress(RuntimeError):
+            allocation.give_back(self._run.compute.device)
         path = self._folder.at_step(self._at.step)
         try:
             with self._stop.saving():
                 self._exporter.save(path, self._at.epoch, self._at.step)
-        except NothingLearned as error:
-            self._run.reporter.notice(f"no file is saved: {error.message}")
-        except (UserError, RuntimeError) as error:  # RuntimeError: a card that does not answer any more
-            self._run.reporter.notice(f"what was trained could not be saved: {error}")
+        except NothingLearned as lacking:
+            self._run.reporter.notice(f"no file is saved: {lacking.message}")
+        except UserError as refusal:
+            self._run.reporter.notice(f"what was trained could not be saved: {refusal}")
+        except (RuntimeError, MemoryError) as silence:  # a card that does not answer any more
+            told = f"what was trained since the last file is lost: it could not be read ({cuda_errors.reported(silence)})"
+            self._run.reporter.notice(told)
         else:
-            self._run.reporter.notice(f"what was trained until step {self._at.step} is saved: {path.resolve()}")
+            self._rescued = path.resolve()
+            self._run.reporter.notice(f"what was trained until step {self._at.step} is saved: {self._rescued}")
 
     def _leave(self, error: BaseException) -> None:
         """The log says what ended the run; a run that trained nothing leaves its name free for the next try."""
@@ -229,7 +248,11 @@ class Session:
             self._run.reporter.record(f"ended by: {error or type(error).__name__}")
 
     def _told_of_files(self) -> str:
-        """What there is of earlier steps."""
+        """What there is of the steps that were made."""
+        if self._rescued is not None:
+            return f"what was trained until step {self._at.step} is saved: {self._rescued}"
+        if self._at.step == 0:
+            return "nothing had been trained yet"
         kept = [str(path) for path in self._exporter.kept]
         return f"files of earlier steps are kept: {', '.join(kept)}" if kept else "no file had been saved yet"
 

@@ -26,7 +26,7 @@ from engine.models.base_model import Base, open_base
 from engine.optimization.optimizers import find_optimizer
 from engine.optimization.schedules import find_schedule
 from engine.tools.pictures import read_pictures
-from engine.training import forecast, methods, runfolder
+from engine.training import forecast, memory, methods, runfolder
 from engine.training.assembly import Networks, assemble, require_xformers
 from engine.training.encoding import TextEncoder, cache_latents, prepare_text
 from engine.training.introduction import introduce
@@ -46,11 +46,6 @@ from engine.training.session import Result, Session
 from engine.training.step import Step
 from engine.training.stop import Stop, stop_on_ctrl_c
 
-_LESS_MEMORY = (
-    "close other programs that use it; lower train_batch_size or resolution, set gradient_checkpointing = true or "
-    "network_train_unet_only = true; configs/ has presets for 6 to 24 GB"
-)
-
 
 @dataclass(frozen=True)
 class Ready:
@@ -66,7 +61,8 @@ class Ready:
 def train(config: Config, told: Sequence[str] = (), reporter: Reporter | None = None) -> Result:
     """Run one training. `told` are notices from loading the settings. Raises UserError for whatever the user can mend."""
     run = understand(config, told, reporter or Reporter(plain=config.log.console_log_simple))
-    with stop_on_ctrl_c(run.reporter.notice) as stop, allocation.shortage_explained(_LESS_MEMORY):
+    less = memory.less_for_steps(config, run.compute.device)
+    with stop_on_ctrl_c(run.reporter.notice) as stop, allocation.explained(run.compute.device, less):
         folder = claim_folder(run)
         try:
             introduce(run, folder.name)
@@ -78,14 +74,20 @@ def train(config: Config, told: Sequence[str] = (), reporter: Reporter | None = 
 
 
 def load(run: Run) -> Ready:
-    """Encode what the caches lack, then load what is trained. A network that is no longer needed is dropped before the next is loaded."""
+    """Encode what the caches lack, then load what is trained.
+
+    A network that is no longer needed is dropped before the next is loaded, and what it took of the card is given back.
+    """
     config, scan = run.config, run.plan.order.scan
     latents = cache_latents(config, run.base, run.compute, scan, run.reporter)
+    allocation.new_phase(run.compute.device)
     encoder = TextEncoder(config, run.base, run.compute)
     text = prepare_text(config, encoder, run.compute, run.plan, run.trained_text, run.reporter)
     previews = prepare_previews(run, text, encoder)
     encoder.drop()
+    allocation.new_phase(run.compute.device)
     networks = assemble(config, run.base, run.compute, text.encoders, run.chosen.rates)
+    allocation.new_phase(run.compute.device)
     collate = Collator(
         scan,
         latents,
@@ -105,7 +107,7 @@ def go(loaded: Ready, folder: RunFolder, stop: Stop) -> Result:
     session = Session(run, folder, loaded.networks, _optimization(run, loaded.networks), loaded.previews, stop)
     with batches(loaded) as made:
         first = next(made)
-        forecast.tell(run, loaded.step, loaded.networks.methods, first)
+        forecast.tell(run, loaded.step, loaded.networks.methods, first, session.size)
         return session.train(loaded.step, itertools.chain([first], made))
 
 
@@ -128,11 +130,12 @@ def fill_caches(config: Config, told: Sequence[str] = (), reporter: Reporter | N
     """Encode pictures, and captions where the text encoders are not trained, for later runs; train nothing."""
     reporter = reporter or Reporter(plain=config.log.console_log_simple)
     run = understand(config, told, reporter)
-    with allocation.shortage_explained("close other programs that use it, lower vae_batch_size or resolution"):
+    with allocation.explained(run.compute.device, memory.less_for_latents(config)):
         cache_latents(config, run.base, run.compute, run.plan.order.scan, reporter)
         if run.trained_text:
             reporter.notice("captions are not cached: their encoders are to be trained (network_train_unet_only = true leaves them alone)")
             return
+        allocation.new_phase(run.compute.device)
         prepare_text(config, TextEncoder(config, run.base, run.compute), run.compute, run.plan, frozenset(), reporter)
 
 
