@@ -1,0 +1,47 @@
+"""Optional packages: found by nobody until a run uses them, and tried first.
+
+diffusers and transformers import them wherever they find them, unguarded: one that breaks would break every run.
+"""
+
+from __future__ import annotations
+
+import importlib.machinery
+import sys
+from collections.abc import Callable
+
+from engine.errors import fault
+
+HIDDEN = ("bitsandbytes", "xformers")  # what those libraries import by themselves
+MODULES = {"bitsandbytes": "bitsandbytes", "triton-windows": "triton", "xformers": "xformers"}  # by the names that pip knows them by
+
+
+def hide(name: str) -> None:
+    """Make a package as if it were not installed: Python's own mark, which `import` and `find_spec` obey."""
+    sys.modules[name] = None  # type: ignore[assignment]
+
+
+def hide_all() -> None:
+    """Hide the packages that others import by themselves, but for those that are in use."""
+    for name in HIDDEN:
+        if name not in sys.modules:
+            hide(name)
+
+
+def tried(name: str, use: Callable[[], object]) -> str:
+    """Why a package does not work, in a line: what `use` raises. Where it works nothing is said, and it is found from now on."""
+    reveal(name)
+    why = fault(use)
+    if why:
+        hide(name)
+    return why
+
+
+def is_here(name: str) -> bool:
+    """Whether a package is installed, hidden or not. Nothing of it is run."""
+    return importlib.machinery.PathFinder.find_spec(name) is not None
+
+
+def reveal(name: str) -> None:
+    """Let a package be found again."""
+    if sys.modules.get(name, sys) is None:
+        del sys.modules[name]
