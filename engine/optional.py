@@ -1,6 +1,6 @@
 """Optional packages: found by nobody until a run uses them, and tried first.
 
-diffusers and transformers import them wherever they find them, unguarded: one that breaks would break every run.
+diffusers, transformers and torch import them wherever they find them, hardly guarded: one that breaks would break every run.
 """
 
 from __future__ import annotations
@@ -11,7 +11,6 @@ from collections.abc import Callable
 
 from engine.errors import fault
 
-HIDDEN = ("bitsandbytes", "xformers")  # what those libraries import by themselves
 MODULES = {"bitsandbytes": "bitsandbytes", "triton-windows": "triton", "xformers": "xformers"}  # by the names that pip knows them by
 
 
@@ -21,8 +20,8 @@ def hide(name: str) -> None:
 
 
 def hide_all() -> None:
-    """Hide the packages that others import by themselves, but for those that are in use."""
-    for name in HIDDEN:
+    """Hide the optional packages, but for those that are in use."""
+    for name in MODULES.values():
         if name not in sys.modules:
             hide(name)
 

@@ -22,7 +22,7 @@ def card(device: torch.device) -> str:
         ones = torch.ones(64, 64, device=device)
         total = (ones @ ones + ones).sum().item()
         if total != 64 * 64 * 65:
-            raise ArithmeticError(f"a sum that is {64 * 64 * 65} came out as {total:g}")
+            raise ArithmeticError(f"a sum that is {64 * 64 * 65} came out as {total:.0f}")
 
     return fault(use)
 

@@ -24,6 +24,7 @@ def settle(config: Config, compute: Compute) -> tuple[Config, list[str]]:
     if compute.device.type != "cuda":
         why = "it needs an NVIDIA card"
     else:
+        optional.tried("triton", functools.partial(importlib.import_module, "triton"))  # xformers warns at length where it finds none
         why = optional.tried("xformers", functools.partial(attend, compute.device, compute.dtype))
     if not why:
         return config, []
@@ -44,7 +45,7 @@ def attend(device: torch.device, dtype: torch.dtype) -> None:
             ours = ops.memory_efficient_attention(query, words, words)
             ours.float().square().mean().backward()
             own = F.scaled_dot_product_attention(query, words, words)
-            off = (ours - own).float().norm() / own.float().norm()
+            off = (ours - own).detach().float().norm() / own.detach().float().norm()
             sound = all(tensor.grad is not None and bool(tensor.grad.isfinite().all()) for tensor in (query, words))
             if not (float(off) <= _NEAR and sound):
                 raise ArithmeticError(f"its attention of width {width} gives other numbers than PyTorch's in {kind}")

@@ -59,6 +59,7 @@ def require_available(row: OptimizerRow, device: torch.device) -> None:
 
 def take_step(row: OptimizerRow, device: torch.device) -> None:
     """One step with the optimizer's defaults over a tensor of its own. Raises whatever the optimizer raises."""
+    _class_of(row)  # first of all, so that a package that is not here is told as that
     param = torch.nn.Parameter(torch.ones(64, 128, device=device))  # AdamW8bit keeps a tensor of less than 4,096 in fp32
     param.grad = torch.ones_like(param)
     make_optimizer(row, [ParamGroup("trial", [param], 1e-3)], {}).step()

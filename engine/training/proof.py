@@ -102,8 +102,10 @@ def try_optional(compute: Compute, without: Collection[str], say: Callable[[str]
             faults[module] = "it needs an NVIDIA card"
         else:
             faults[module] = optional.tried(module, uses[module])
-            works = f"{_version(module)} works" if not faults[module] else f"does not work here, which is no harm: {faults[module]}"
-            say(f"{module}, which is optional, {works}")
+            if faults[module]:
+                say(f"{module}, which is optional, does not work here, which is no harm: {faults[module]}")
+            else:
+                say(f"{module} {_version(module)}, which is optional, works")
     return {module: why for module, why in faults.items() if why}
 
 
