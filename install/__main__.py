@@ -14,7 +14,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from engine import doctor, downloads, environment, fetch, files, locks
+from engine import doctor, downloads, environment, fetch, files, locks, optional
 from engine.awake import kept_awake
 from engine.errors import UserError
 from engine.locks import Pin
@@ -79,9 +79,9 @@ class Setup:
         records.tidy(self.site)
         self.pip.check()
         say("[5/6] what is optional")
-        optional = self.optional(choice.build)
+        extra = self.optional(choice.build)
         say("[6/6] the proof: a few real training steps")
-        self.proof(optional)
+        self.proof(extra)
         for name in ("downloads", "pip", "tmp"):
             shutil.rmtree(self.root / "cache" / name, ignore_errors=True)
 
@@ -175,11 +175,11 @@ class Setup:
         except UserError as error:
             self.log.say(f"      {pin.name} is left out, which is no harm: {error.message}")
 
-    def proof(self, optional: Sequence[Pin]) -> None:
-        """Run the engine's own report with its proof; where it fails because of an optional package, remove that one."""
+    def proof(self, extra: Sequence[Pin]) -> None:
+        """Run the engine's own report with its proof; where it fails because of one of the `extra` packages, remove that one."""
         passed = self.passes(())
-        if not passed and optional and self.passes(optional):
-            bad = next(([pin] for pin in optional if len(optional) > 1 and self.passes([pin])), optional)
+        if not passed and extra and self.passes(extra):
+            bad = next(([pin] for pin in extra if len(extra) > 1 and self.passes([pin])), extra)
             self.remove(bad)
             passed = True
         if not passed:
@@ -187,11 +187,11 @@ class Setup:
 
     def passes(self, without: Sequence[Pin]) -> bool:
         """Whether the proof passes, `without` these packages: they stay installed, and are not used."""
-        names = [pin.name for pin in without]
-        if names:
-            self.log.say(f"      once more without {', '.join(names)}")
-        command = [sys.executable, "-s", "-X", "utf8", "-m", "engine", "doctor", "--run", *(["--without", *names] if names else [])]
-        return self.log.run(command, self.environment)[0] == 0
+        if without:
+            self.log.say(f"      once more without {', '.join(pin.name for pin in without)}")
+        left_out = ",".join(optional.MODULES[pin.name] for pin in without)
+        command = [sys.executable, "-s", "-X", "utf8", "-m", "engine", "doctor", "--run"]
+        return self.log.run(command, {**self.environment, optional.LEFT_OUT: left_out})[0] == 0
 
     def remove(self, pins: Sequence[Pin]) -> None:
         """Remove optional packages with which the proof fails."""

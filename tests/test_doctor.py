@@ -65,12 +65,12 @@ def test_the_report_with_the_proof_is_kept_and_names_nobody(tmp_path: Path, monk
     monkeypatch.setattr(command, "ROOT", root)
     monkeypatch.setattr(Path, "home", lambda: home)
     monkeypatch.setattr(doctor, "report", lambda root: report)
-    monkeypatch.setattr(command, "_proof", lambda without: [f"reading {root}/models and {home}/x", "ready: a real training step ran"])
+    monkeypatch.setattr(command, "_proof", lambda: [f"reading {root}/models and {home}/x", "ready: a real training step ran"])
     assert run() == 0
     lines = (root / "logs/doctor.txt").read_text(encoding="utf-8").splitlines()
     assert lines[0].startswith("portable trainer ")
     assert lines[-2:] == ["reading <folder>/models and <home>/x", "ready: a real training step ran"]
-    monkeypatch.setattr(command, "_proof", lambda without: ["the proof failed: RuntimeError: x"])
+    monkeypatch.setattr(command, "_proof", lambda: ["the proof failed: RuntimeError: x"])
     assert run() == 1
 
 

@@ -9,6 +9,7 @@ from typing import cast
 
 import pytest
 
+from engine import optional
 from engine.errors import UserError
 from engine.locks import Pin
 from install import __main__ as install
@@ -75,10 +76,9 @@ class Proofs:
     note = say
 
     def run(self, command: Sequence[str], environment: Mapping[str, str]) -> tuple[int, list[str]]:
-        words = list(command[command.index("doctor") :])
-        assert words[:2] == ["doctor", "--run"] and words[2:3] in ([], ["--without"])
-        self.without.append(words[3:])
-        return int(not self.culprits <= set(words[3:])), []
+        assert command[-2:] == ["doctor", "--run"]
+        self.without.append([word for word in environment[optional.LEFT_OUT].split(",") if word])
+        return int(not self.culprits <= set(self.without[-1])), []
 
 
 def installed(folder: Path) -> list[str]:
@@ -89,9 +89,9 @@ def installed(folder: Path) -> list[str]:
     ("culprits", "tried", "left"),
     [
         ((), [[]], ["bitsandbytes", "triton_windows", "xformers"]),
-        (("xformers",), [[], ["*"], ["bitsandbytes"], ["triton-windows"], ["xformers"]], ["bitsandbytes", "triton_windows"]),
+        (("xformers",), [[], ["*"], ["bitsandbytes"], ["triton"], ["xformers"]], ["bitsandbytes", "triton_windows"]),
         (("bitsandbytes",), [[], ["*"], ["bitsandbytes"]], ["triton_windows", "xformers"]),
-        (("bitsandbytes", "xformers"), [[], ["*"], ["bitsandbytes"], ["triton-windows"], ["xformers"]], []),
+        (("bitsandbytes", "xformers"), [[], ["*"], ["bitsandbytes"], ["triton"], ["xformers"]], []),
         (("the driver",), [[], ["*"]], ["bitsandbytes", "triton_windows", "xformers"]),
     ],
 )
@@ -104,7 +104,7 @@ def test_only_the_optional_package_that_breaks_the_proof_is_removed(
         (site / f"{name}-1.0.dist-info").mkdir(parents=True)
     log = Proofs(*culprits)
     setup = Setup(tmp_path, site, Options(), cast(Log, log))
-    everything = [pin.name for pin in OPTIONAL]
+    everything = [optional.MODULES[pin.name] for pin in OPTIONAL]
     if culprits == ("the driver",):
         with pytest.raises(UserError, match="everything is installed, but the proof failed"):
             setup.proof(OPTIONAL)

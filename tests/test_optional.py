@@ -55,8 +55,7 @@ def test_what_is_hidden_is_not_found(install: Install, name: str) -> None:
     with pytest.raises(ModuleNotFoundError):
         importlib.import_module(name)
     assert optional.is_here(name)
-    optional.reveal(name)
-    assert importlib.import_module(name)
+    assert optional.tried(name, lambda: importlib.import_module(name)) == ""
     optional.hide_all()
     assert importlib.import_module(name)  # what is in use stays
 
@@ -83,6 +82,18 @@ def test_a_package_that_works_is_found_from_then_on(install: Install) -> None:
     assert importlib.util.find_spec("xformers") is not None
     assert optional.tried("xformers", lambda: 1 // 0) == "ZeroDivisionError: integer division or modulo by zero"
     assert importlib.util.find_spec("xformers") is None
+
+
+def test_what_is_left_out_is_not_here(install: Install, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Even where it is in use already."""
+    for name in ("xformers", "triton"):
+        install(name)
+    importlib.import_module("xformers")
+    monkeypatch.setenv(optional.LEFT_OUT, "xformers,bitsandbytes")
+    optional.hide_all()
+    assert not optional.is_here("xformers") and optional.is_here("triton")
+    assert optional.tried("xformers", lambda: importlib.import_module("xformers")).startswith("ModuleNotFoundError: ")
+    assert optional.tried("triton", lambda: importlib.import_module("triton")) == ""
 
 
 def test_every_process_hides_them(install: Install, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:

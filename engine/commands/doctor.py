@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from engine import __version__
@@ -17,15 +15,12 @@ from engine.errors import UserError
 if TYPE_CHECKING:
     from engine.config.load import Loaded
 
-USUAL = "AdamW"  # the optimizer that the proof trains with first
-
 
 @dataclass(frozen=True)
 class Options:
     """What `doctor` takes."""
 
     run: bool = setting(False, "train a few real steps too, which proves that training works", variable="run_training")
-    without: tuple[str, ...] = setting((), "with --run: optional packages (as pip calls them) that are left alone, as if not installed")
 
 
 def run(options: Options, loaded: Loaded) -> int:
@@ -37,7 +32,7 @@ def run(options: Options, loaded: Loaded) -> int:
     say(lines[0])
     ready = report.ok
     if options.run and ready:
-        lines.extend(_proof(options.without))
+        lines.extend(_proof())
         ready = lines[-1].startswith("ready: ")
     text = ROOT / "logs" / "doctor.txt"
     try:
@@ -48,12 +43,9 @@ def run(options: Options, loaded: Loaded) -> int:
     return 0 if ready else 1
 
 
-def _proof(without: Sequence[str]) -> list[str]:
+def _proof() -> list[str]:
     """Train a few steps for real; what was said, the verdict last."""
-    from engine import device, optional
-
-    for name in without:
-        optional.hide(optional.MODULES.get(name, name))
+    from engine import device
     from engine.training import proof
 
     said: list[str] = []
@@ -65,32 +57,18 @@ def _proof(without: Sequence[str]) -> list[str]:
     try:
         proof.imports(tell)
         compute, _ = device.choose(None, None)
-        faults = proof.try_optional(compute, without, tell)
+        faults = proof.try_optional(compute, tell)
         with proof.temporary(ROOT) as folder:
 
             def train_with(optimizer: str) -> proof.Proof:
                 return proof.prove(command.settings(proof.settings(ROOT, folder, optimizer)).config, tell)
 
-            done = train_with(USUAL)
-            proof.prove_optimizers(_of_presets(tell), compute, faults, train_with, tell)
+            done = train_with(proof.USUAL)
+            proof.prove_optimizers(proof.of_presets(ROOT, tell), compute, faults, train_with, tell)
             tell(f"ready: {done}")
     except (UserError, RuntimeError, OSError) as error:  # what a broken card, driver or package raises
         tell(f"the proof failed: {type(error).__name__}: {error}")
     return said
-
-
-def _of_presets(tell: Callable[[str], None]) -> list[str]:
-    """The optimizers that the presets use beside the usual one; a file that cannot be read is told."""
-    found = dict.fromkeys(_optimizer_of(path, tell) for path in sorted((ROOT / "configs").glob("*.toml")))
-    return [name for name in found if name != USUAL]
-
-
-def _optimizer_of(path: Path, tell: Callable[[str], None]) -> str:
-    try:
-        return command.settings(["--config", str(path)]).config.optimizer.optimizer_type
-    except UserError as error:
-        tell(f"configs/{path.name} cannot be used: {error}")
-        return USUAL
 
 
 COMMAND = Command(

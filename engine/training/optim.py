@@ -62,7 +62,7 @@ def take_step(row: OptimizerRow, device: torch.device) -> None:
     _class_of(row)  # first of all, so that a package that is not here is told as that
     param = torch.nn.Parameter(torch.ones(64, 128, device=device))  # AdamW8bit keeps a tensor of less than 4,096 in fp32
     param.grad = torch.ones_like(param)
-    make_optimizer(row, [ParamGroup("trial", [param], 1e-3)], {}).step()
+    make_optimizer(row, [ParamGroup("trial", (param,), 1e-3)], {}).step()
     if not bool((param.isfinite() & (param < 1)).all()):
         raise ArithmeticError("its step moves nothing, or breaks what it moves")
 
@@ -75,7 +75,7 @@ def chooses_own_rate(row: OptimizerRow, args: Mapping[str, object]) -> bool:
 
 def _class_of(row: OptimizerRow) -> type[torch.optim.Optimizer]:
     module, _, name = row.target.partition(":")
-    return getattr(importlib.import_module(module), name)  # type: ignore[no-any-return]
+    return getattr(importlib.import_module(module), name)
 
 
 def make_optimizer(row: OptimizerRow, groups: Sequence[ParamGroup], args: Mapping[str, object]) -> torch.optim.Optimizer:

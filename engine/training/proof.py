@@ -12,15 +12,17 @@ import math
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
 import torch
 from rich.console import Console
 
-from engine import files, optional, tensorfile
+from engine import files, optional, registries, tensorfile
+from engine.config.load import load
 from engine.config.schema import Config
+from engine.config.sources import ConfigFile
 from engine.console import Reporter
 from engine.device import PRECISION_NAMES, Compute, choose
 from engine.errors import UserError, fault
@@ -30,6 +32,7 @@ from engine.training.optim import take_step
 from engine.training.train import train
 
 STEPS = 4
+USUAL = "AdamW"  # the optimizer that is trained with first
 BASE, PICTURES = "models/micro/micro-sd.safetensors", "train_data/demo"
 PACKAGES = ("numpy", "PIL", "safetensors", "tokenizers", "rich", "tensorboard", "accelerate", "diffusers", "transformers", "torch")
 
@@ -60,7 +63,7 @@ def temporary(root: Path) -> Iterator[Path]:
             yield Path(folder)
 
 
-def settings(root: Path, folder: Path, optimizer: str = "AdamW") -> list[str]:
+def settings(root: Path, folder: Path, optimizer: str = USUAL) -> list[str]:
     """The proof's run as a command line. Raises UserError where the base model or the pictures are missing."""
     for name in (BASE, PICTURES):
         if not (root / name).exists():
@@ -82,21 +85,16 @@ def imports(say: Callable[[str], None]) -> None:
         say(f"{name} {_version(name)}".rstrip())
 
 
-def try_optional(compute: Compute, without: Collection[str], say: Callable[[str], None]) -> dict[str, str]:
-    """Use every optional package that is here as a run would, and say whether it works; module -> why not, also where it is not here.
-
-    `without` names packages that are left alone, as if they were not installed.
-    """
+def try_optional(compute: Compute, say: Callable[[str], None]) -> dict[str, str]:
+    """Use every optional package that is here as a run would, and say whether it works; module -> why not, also where it is not here."""
     uses: dict[str, Callable[[], object]] = {
         "bitsandbytes": lambda: take_step(find_optimizer("AdamW8bit"), compute.device),
         "xformers": lambda: attend(compute.device, compute.dtype),
         "triton": lambda: importlib.import_module("triton"),  # nothing of ours uses it yet
     }
     faults = {}
-    for package, module in optional.MODULES.items():
-        if package in without:
-            faults[module] = "it is left out"
-        elif not optional.is_here(module):
+    for module in optional.MODULES.values():
+        if not optional.is_here(module):
             faults[module] = "it is not installed"
         elif compute.device.type != "cuda":
             faults[module] = "it needs an NVIDIA card"
@@ -119,6 +117,20 @@ def prove_optimizers(
         if not why:
             train_with(row.name)
         say(f"{row.name}, which presets use, {f'cannot be used here: {why}' if why else 'trains'}")
+
+
+def of_presets(root: Path, say: Callable[[str], None]) -> list[str]:
+    """The optimizers that the files in configs/ name beside the usual one; a file that cannot be read is told."""
+    found = dict.fromkeys(_optimizer_of(path, say) for path in sorted((root / "configs").glob("*.toml")))
+    return [name for name in found if name != USUAL]
+
+
+def _optimizer_of(path: Path, say: Callable[[str], None]) -> str:
+    try:
+        return load((ConfigFile(str(path), "--config"),), registries.rows()).config.optimizer.optimizer_type
+    except UserError as error:
+        say(f"configs/{path.name} cannot be used: {error}")
+        return USUAL
 
 
 def _version(name: str) -> str:
