@@ -4,16 +4,19 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable
+from pathlib import Path
 from types import ModuleType
 
 import pytest
 import torch
 import torch.nn.functional as F
+from runs import config, quiet
 from torch import Tensor
 
 from engine.config.schema import Config, TrainingConfig
 from engine.device import Compute
 from engine.training import attention
+from engine.training import train as training
 
 CPU, CARD = Compute(torch.device("cpu"), "no", "the CPU"), Compute(torch.device("cuda"), "bf16", "a card")
 ASKED = Config(training=TrainingConfig(xformers=True, seed=7))
@@ -77,15 +80,25 @@ def test_it_stays_on_where_it_works(kernels: Callable[[Attention], None]) -> Non
 )
 def test_where_it_does_not_work_pytorchs_is_used(kernels: Callable[[Attention], None], compute: Attention, why: str) -> None:
     kernels(compute)
-    config, (told,) = attention.settle(ASKED, CARD)
-    assert not config.training.xformers and config.training.seed == 7
+    settled, (told,) = attention.settle(ASKED, CARD)
+    assert not settled.training.xformers and settled.training.seed == 7
     assert told.startswith(f"xformers cannot be used here ({why}") and "PyTorch's own attention is" in told
     assert sys.modules["xformers"] is None  # diffusers does not find it either
 
 
 def test_on_the_cpu_nothing_is_tried(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(attention, "attend", pytest.fail)
-    config, (told,) = attention.settle(ASKED, CPU)
-    assert not config.training.xformers and told.startswith("xformers cannot be used here (it needs an NVIDIA card)")
+    settled, (told,) = attention.settle(ASKED, CPU)
+    assert not settled.training.xformers and told.startswith("xformers cannot be used here (it needs an NVIDIA card)")
     for compute in (CPU, CARD):
         assert attention.settle(Config(), compute) == (Config(), [])
+
+
+def test_a_run_goes_on_without_it_and_says_so(tmp_path: Path, micro_sd: Path, pictures: Callable[..., list[Path]]) -> None:
+    """Also in the settings that are written down with it."""
+    pictures(tmp_path / "data" / "1_dot", ((64, 64),))
+    where = ["--pretrained_model_name_or_path", str(micro_sd), "--train_data_dir", str(tmp_path / "data"), "--device", "cpu", "--xformers"]
+    reporter, said = quiet()
+    run = training.understand(config(tmp_path, *where, "--resolution", "64", "--min_bucket_reso", "64"), (), reporter)
+    assert not run.config.training.xformers
+    assert "PyTorch's own attention is" in said.getvalue()
