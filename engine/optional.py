@@ -23,8 +23,8 @@ def hide(name: str) -> None:
 
 
 def hide_all() -> None:
-    """Hide the optional packages, but for those that are in use."""
-    for name in MODULES.values():
+    """Hide the optional packages, but for those that are in use; what is left out is hidden in any case."""
+    for name in (*MODULES.values(), *_left_out()):
         if name not in sys.modules or name in _left_out():
             hide(name)
 
@@ -45,4 +45,4 @@ def is_here(name: str) -> bool:
 
 
 def _left_out() -> frozenset[str]:
-    return frozenset(os.environ.get(LEFT_OUT, "").split(","))
+    return frozenset(filter(None, os.environ.get(LEFT_OUT, "").split(",")))

@@ -189,7 +189,7 @@ class Setup:
         """Whether the proof passes, `without` these packages: they stay installed, and are not used."""
         if without:
             self.log.say(f"      once more without {', '.join(pin.name for pin in without)}")
-        left_out = ",".join(optional.MODULES[pin.name] for pin in without)
+        left_out = ",".join(optional.MODULES.get(pin.name, pin.name) for pin in without)
         command = [sys.executable, "-s", "-X", "utf8", "-m", "engine", "doctor", "--run"]
         return self.log.run(command, {**self.environment, optional.LEFT_OUT: left_out})[0] == 0
 

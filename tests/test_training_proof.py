@@ -144,3 +144,16 @@ def test_the_optimizers_are_those_that_the_presets_name(root: Path, tmp_path: Pa
     said: list[str] = []
     assert proof.of_presets(tmp_path, said.append) == ["Lion"]
     assert len(said) == 1 and said[0].startswith("configs/4.toml cannot be used: ")
+
+
+def test_the_whole_proof(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The usual optimizer first, then those of the presets, each in a run of its own; what comes back is the usual one's."""
+    done = {name: proof.Proof(name, "no", (1.0,), 1.0, 0) for name in ("AdamW", "Lion")}
+    monkeypatch.setattr(proof, "imports", lambda say: say("imports"))
+    monkeypatch.setattr(proof, "choose", lambda device, precision: (CPU, []))
+    monkeypatch.setattr(proof, "prove", lambda config, say: done[config.optimizer.optimizer_type])
+    (folder / "configs").mkdir()
+    (folder / "configs/a.toml").write_text('optimizer_type = "Lion"', encoding="utf-8")
+    said: list[str] = []
+    assert proof.run(folder, said.append) is done["AdamW"]
+    assert said == ["imports", "Lion, which presets use, trains"]

@@ -6,7 +6,6 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from engine import __version__
-from engine.commands import command
 from engine.commands.command import Command, say
 from engine.config.field import setting
 from engine.environment import ROOT
@@ -45,7 +44,6 @@ def run(options: Options, loaded: Loaded) -> int:
 
 def _proof() -> list[str]:
     """Train a few steps for real; what was said, the verdict last."""
-    from engine import device
     from engine.training import proof
 
     said: list[str] = []
@@ -55,17 +53,7 @@ def _proof() -> list[str]:
         say(text)
 
     try:
-        proof.imports(tell)
-        compute, _ = device.choose(None, None)
-        faults = proof.try_optional(compute, tell)
-        with proof.temporary(ROOT) as folder:
-
-            def train_with(optimizer: str) -> proof.Proof:
-                return proof.prove(command.settings(proof.settings(ROOT, folder, optimizer)).config, tell)
-
-            done = train_with(proof.USUAL)
-            proof.prove_optimizers(proof.of_presets(ROOT, tell), compute, faults, train_with, tell)
-            tell(f"ready: {done}")
+        tell(f"ready: {proof.run(ROOT, tell)}")
     except (UserError, RuntimeError, OSError) as error:  # what a broken card, driver or package raises
         tell(f"the proof failed: {type(error).__name__}: {error}")
     return said

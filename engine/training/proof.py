@@ -20,6 +20,7 @@ import torch
 from rich.console import Console
 
 from engine import files, optional, registries, tensorfile
+from engine.config import flags
 from engine.config.load import load
 from engine.config.schema import Config
 from engine.config.sources import ConfigFile
@@ -51,6 +52,21 @@ class Proof:
         memory = f", {self.peak / 2**20:.0f} MiB of its memory" if self.peak else ""
         shown = f"{STEPS} steps in {self.seconds:.1f} s, loss {self.losses[0]:.3f} to {self.losses[-1]:.3f}"
         return f"a real training step ran on {self.device} ({PRECISION_NAMES[self.precision]}, {shown}{memory})"
+
+
+def run(root: Path, say: Callable[[str], None]) -> Proof:
+    """The whole proof; `say` gets a line for each thing that was tried. Raises what `prove` raises."""
+    imports(say)
+    compute, _ = choose(None, None)
+    faults = try_optional(compute, say)
+    with temporary(root) as folder:
+
+        def train_with(optimizer: str) -> Proof:
+            return prove(load(flags.split(settings(root, folder, optimizer)).sources, registries.rows()).config, say)
+
+        done = train_with(USUAL)
+        prove_optimizers(of_presets(root, say), compute, faults, train_with, say)
+    return done
 
 
 @contextlib.contextmanager
