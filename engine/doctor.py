@@ -18,7 +18,7 @@ import tempfile
 from dataclasses import dataclass
 from importlib import metadata
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 from engine.errors import plural
 
@@ -40,14 +40,10 @@ DISPLAY_CLASS = r"SYSTEM\CurrentControlSet\Control\Class\{4d36e968-e325-11ce-bfc
 State = Literal["ok", "note", "problem"]
 
 _ASK_TORCH = """
-import json, torch
-answer = {"version": torch.__version__, "cuda_build": torch.version.cuda, "cuda": torch.cuda.is_available(), "cards": []}
-if answer["cuda"]:
-    for i in range(torch.cuda.device_count()):
-        it = torch.cuda.get_device_properties(i)
-        answer["cards"].append({"name": it.name, "capability": [it.major, it.minor], "bytes": it.total_memory})
-        torch.ones(8, device=f"cuda:{i}").sum().item()
-print("answer:" + json.dumps(answer))
+import json, sys
+sys.path.insert(0, sys.argv[1])
+from engine import trials
+print("answer:" + json.dumps(trials.answer()))
 """
 
 
@@ -94,7 +90,7 @@ def report(root: Path, torch_seconds: float = TORCH_SECONDS) -> Report:
         *packages(root / "requirements.txt", required=True),
         *packages(root / "requirements-gpu.txt", required=False),
         *_card_findings(cards, other_cards()),
-        *(_torch(cards, torch_seconds) if _installed("torch") else [Finding("torch", "is not here", "problem")]),
+        *(_torch(root, cards, torch_seconds) if _installed("torch") else [Finding("torch", "is not here", "problem")]),
     ]
     return Report(tuple(Finding(it.name, redact(it.value, root), it.state, redact(it.hint, root)) for it in findings))
 
@@ -360,12 +356,12 @@ def _card_findings(cards: list[Card], others: list[str]) -> list[Finding]:
     return found
 
 
-def _torch(cards: list[Card], seconds: float) -> list[Finding]:
-    """torch's own answer, from a child process: a broken torch may crash or hang."""
+def _torch(root: Path, cards: list[Card], seconds: float) -> list[Finding]:
+    """torch's own answer, from a child process: a broken torch may crash or hang. `root` holds the engine."""
     run_again = "run the set-up again; where that does not help, put this report into a bug report"
     try:
         child = subprocess.run(
-            [sys.executable, "-s", "-X", "utf8", "-c", _ASK_TORCH],
+            [sys.executable, "-s", "-X", "utf8", "-c", _ASK_TORCH, str(root)],
             capture_output=True, text=True, encoding="utf-8", errors="replace", timeout=seconds, check=False, stdin=subprocess.DEVNULL,
         )  # fmt: skip
     except subprocess.TimeoutExpired:
@@ -393,11 +389,22 @@ def torch_findings(answer: dict[str, object], cards: list[Card]) -> list[Finding
         return [*found, Finding("device", "cpu, though there is an NVIDIA card that torch cannot use", "problem", hint)]
     listed = answer["cards"]
     assert isinstance(listed, list)
+    return [*found, *_tried(listed)]
+
+
+def _tried(listed: list[dict[str, Any]]) -> list[Finding]:
+    """Each card of torch's list and whether it works: one that does not is no harm where another does."""
+    others = "another card is used; this torch may be built for newer or older ones, or another program may fill it"
+    none = f"close other programs that use the card, update the NVIDIA driver, run {SET_UP} again; `device = cpu` trains without it"
+    some = any(not it["fault"] for it in listed)
+    found = []
     for number, it in enumerate(listed):
         capability = tuple(it["capability"])
-        bf16 = "bf16" if capability >= BF16_CAPABILITY else "no bf16: fp16 is used instead"
-        value = f"{it['name']}, {_gib(it['bytes'])}, capability {capability[0]}.{capability[1]}, {bf16}"
-        found.append(Finding(f"device cuda:{number}", value))
+        fault, half = it["fault"], "bf16" if capability >= BF16_CAPABILITY else "no bf16: fp16 is used instead"
+        state: State = "ok" if not fault else "note" if some else "problem"
+        shown = f"does not work: {fault}" if fault else half
+        value = f"{it['name']}, {_gib(it['bytes'])}, capability {capability[0]}.{capability[1]}, {shown}"
+        found.append(Finding(f"device cuda:{number}", value, state, {"ok": "", "note": others, "problem": none}[state]))
     return found
 
 

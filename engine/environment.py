@@ -1,4 +1,7 @@
-"""The environment of every run: nothing of the host's Python, no hub. All caches lie inside the product's folder, which is named here."""
+"""The environment of every run: nothing of the host's Python, no hub.
+
+All caches lie inside the product's folder, which is named here. What is optional is hidden until a run uses it.
+"""
 
 from __future__ import annotations
 
@@ -8,6 +11,8 @@ import site
 import sys
 from collections.abc import Mapping
 from pathlib import Path
+
+from engine import optional
 
 ROOT = Path(__file__).resolve().parent.parent  # the product's folder: engine/, configs/, models/, ...
 PYTHONS = ("python_310/python.exe", ".venv/bin/python")  # those that a set-up makes
@@ -22,10 +27,11 @@ CACHES = {
     "CUDA_CACHE_PATH": "cuda",
 }
 _HOSTS = re.compile(r"PYTHON.*|CONDA.*|_CE_CONDA|VIRTUAL_ENV.*|PIP_.*", re.IGNORECASE)  # on Windows; on Linux the scripts see to it
-# What has been set for other programs that use the same libraries: caches elsewhere, accounts, devices, number formats. The address of the
-# hub's mirror (HF_ENDPOINT) is for `download` and stays.
+# What has been set for other programs that use the same libraries: caches elsewhere, accounts, devices, number formats, builds. The
+# address of the hub's mirror (HF_ENDPOINT) is for `download` and stays.
 _LIBRARIES = re.compile(
-    r"HF_(?!ENDPOINT$).*|HUGGINGFACE_.*|(PYTORCH_)?TRANSFORMERS_.*|PYTORCH_PRETRAINED_.*|DIFFUSERS_.*|ACCELERATE_.*", re.IGNORECASE
+    r"HF_(?!ENDPOINT$).*|HUGGINGFACE_.*|(PYTORCH_)?TRANSFORMERS_.*|PYTORCH_PRETRAINED_.*|DIFFUSERS_.*|ACCELERATE_.*|BNB_.*|XFORMERS_.*",
+    re.IGNORECASE,
 )
 
 
@@ -45,11 +51,12 @@ def private(root: Path, given: Mapping[str, str], *, windows: bool) -> dict[str,
 
 
 def apply(root: Path) -> None:
-    """Make this process's environment private, and that of the programs it starts; on Windows its module path too."""
+    """Make this process's environment private, and that of programs it starts; on Windows its module path too. Hides what is optional."""
     wanted = private(root, os.environ, windows=sys.platform == "win32")
     for name in [name for name in os.environ if name not in wanted]:
         del os.environ[name]
     os.environ.update(wanted)
+    optional.hide_all()
     if sys.platform == "win32" and site.ENABLE_USER_SITE:  # started without -s: the packages of another Python 3.10 would come first
         sys.path[:] = [path for path in sys.path if path != site.getusersitepackages()]
 

@@ -1,11 +1,11 @@
 """The one exception that a user may cause, and how it is shown.
 
-Also what its sentences are made with: numbers of things, names that are near.
+Also what its sentences are made with: numbers of things, names that are near, what another exception says.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Protocol, TypeVar
 
 
@@ -35,6 +35,26 @@ class UserError(Exception):
     def __str__(self) -> str:
         text = f"{self.where}: {self.message}" if self.where else self.message
         return f"{text}\nhint: {self.hint}" if self.hint else text
+
+
+def cause(error: BaseException, most: int = 200) -> str:
+    """What another exception says, in a line of at most `most` characters: its kind, and the first line that says something.
+
+    >>> cause(OSError("\\n  DLL load failed  \\nmore of it"))
+    'OSError: DLL load failed'
+    """
+    said = next((line.strip() for line in str(error).splitlines() if line.strip()), "")
+    line = f"{type(error).__name__}: {said}" if said else type(error).__name__
+    return line if len(line) <= most else f"{line[: most - 3]}..."
+
+
+def fault(use: Callable[[], object]) -> str:
+    """What `use` raises, of whatever kind, in a line; nothing where it works. For what foreign libraries, drivers and cards may raise."""
+    try:
+        use()
+    except Exception as error:  # noqa: BLE001
+        return cause(error)
+    return ""
 
 
 def nearest(word: str, known: list[str] | tuple[str, ...], count: int = 1) -> list[str]:

@@ -81,7 +81,7 @@ set_up() {  # requirement files of this folder
         if command -v nvidia-smi >/dev/null 2>&1 && nvidia-smi -L >/dev/null 2>&1; then
             say "an NVIDIA card is here: installing what is optional for it"
             "${python[@]}" -m pip install -q --disable-pip-version-check -r requirements-gpu.txt -c requirements.txt \
-                || printf 'note: bitsandbytes or xformers could not be installed; everything else works without them\n'
+                || printf 'note: bitsandbytes could not be installed; everything else works without it\n'
         fi
         printf '%s\n' "$wanted" >"$venv/installed.txt"  # last, so that an interrupted installation is done again
     ) 9<requirements.txt

@@ -7,6 +7,7 @@ import os
 import subprocess
 import sys
 from collections.abc import Callable
+from importlib import metadata
 from pathlib import Path, PureWindowsPath
 
 import pytest
@@ -126,9 +127,39 @@ def test_an_nvidia_card_that_torch_cannot_use_is_a_problem() -> None:
 
 @pytest.mark.parametrize(("capability", "words"), [([7, 5], "no bf16"), ([8, 0], ", bf16"), ([12, 0], ", bf16")])
 def test_half_precision_of_a_card(capability: list[int], words: str) -> None:
-    cards = [{"name": "NVIDIA GeForce", "capability": capability, "bytes": 8 << 30}]
+    cards = [{"name": "NVIDIA GeForce", "capability": capability, "bytes": 8 << 30, "fault": ""}]
     found = doctor.torch_findings({"version": "2.13.0", "cuda_build": "13.0", "cuda": True, "cards": cards}, [])
     assert words in found[-1].value and "8.0 GiB" in found[-1].value
+
+
+NO_KERNEL = "AcceleratorError: CUDA error: no kernel image is available for execution on the device"
+
+
+@pytest.mark.parametrize(
+    ("faults", "states", "ok"),
+    [
+        (("", ""), ("ok", "ok"), True),
+        (("", NO_KERNEL), ("ok", "note"), True),
+        ((NO_KERNEL, ""), ("note", "ok"), True),
+        ((NO_KERNEL, NO_KERNEL), ("problem", "problem"), False),
+        ((NO_KERNEL,), ("problem",), False),
+    ],
+)
+def test_a_card_that_does_not_work_is_a_problem_only_alone(faults: tuple[str, ...], states: tuple[str, ...], ok: bool) -> None:
+    cards = [{"name": f"card {number}", "capability": [8, 6], "bytes": 8 << 30, "fault": fault} for number, fault in enumerate(faults)]
+    found = doctor.torch_findings({"version": "2.13.0", "cuda_build": "13.0", "cuda": True, "cards": cards}, [OLD_DRIVER])
+    assert tuple(finding.state for finding in found[1:]) == states and Report(tuple(found)).ok is ok
+    for number, (fault, finding) in enumerate(zip(faults, found[1:], strict=True)):
+        assert finding.name == f"device cuda:{number}" and f"card {number}" in finding.value
+        assert (f"does not work: {fault}" in finding.value, bool(finding.hint)) == ((True, True) if fault else (False, False))
+
+
+def test_the_cards_are_asked_in_a_process_of_their_own(root: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """In whatever folder; what it says there is understood here."""
+    monkeypatch.chdir(tmp_path)
+    found = doctor._torch(root, [], 120.0)
+    assert found[0].name == "torch" and found[0].value.startswith(metadata.version("torch").partition("+")[0])
+    assert found[1].name.startswith("device") and found[1].state == "ok"
 
 
 def test_cards_of_other_makers_train_on_the_cpu() -> None:
@@ -166,7 +197,7 @@ def test_nvidia_smi_is_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, ans
 )
 def test_a_broken_torch_is_told(monkeypatch: pytest.MonkeyPatch, code: str, words: str) -> None:
     monkeypatch.setattr(doctor, "_ASK_TORCH", code)
-    (finding,) = doctor._torch([], 1.0)
+    (finding,) = doctor._torch(Path(), [], 1.0)
     assert words in finding.value and finding.state == "problem" and finding.hint
 
 

@@ -206,7 +206,6 @@ def test_an_unusable_vae_or_lora_is_refused_before_pictures_are_encoded(
         (["--device", "cuda:7"], "device: no NVIDIA card is usable here"),
         (["--mixed_precision", "fp16"], 'fp16 needs an NVIDIA card; this run is on the CPU\nhint: set mixed_precision = "no"'),
         (["--optimizer_type", "AdamW8bit"], "AdamW8bit needs an NVIDIA card; this run is on the CPU\nhint: use AdamW"),
-        (["--xformers"], "xformers needs an NVIDIA card; this run is on the CPU\nhint: leave `xformers` out"),
         (["--network_train_unet_only", "--network_train_text_encoder_only"], "nothing is left to train; leave one of the two out"),
         (["--cache_text_encoder_outputs"], "text encoders that are trained cannot be cached"),
         (["--sample_every_n_epochs", "1"], "sample_prompts: sample pictures are asked for, but no prompts are given"),

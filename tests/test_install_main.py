@@ -3,13 +3,18 @@
 from __future__ import annotations
 
 import errno
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import cast
 
 import pytest
 
+from engine import optional
 from engine.errors import UserError
+from engine.locks import Pin
 from install import __main__ as install
-from install.__main__ import Setup
+from install.__main__ import Options, Setup
+from install.log import Log
 
 
 @pytest.mark.parametrize(
@@ -52,3 +57,69 @@ def test_folders_in_which_it_cannot_end_well(tmp_path: Path) -> None:
         install.require_place(tmp_path / ("x" * 120), 0)
     with pytest.raises(UserError, match="GB are needed"):
         install.require_place(tmp_path, 1 << 60)
+
+
+OPTIONAL = [Pin(name, "1.0") for name in ("bitsandbytes", "triton-windows", "xformers")]
+
+
+class Proofs:
+    """A log whose proofs fail as long as one of the culprits is used; keeps what each was run without, and what was said."""
+
+    def __init__(self, *culprits: str) -> None:
+        self.culprits = set(culprits)
+        self.without: list[list[str]] = []
+        self.said: list[str] = []
+
+    def say(self, text: str = "") -> None:
+        self.said.append(text.strip())
+
+    note = say
+
+    def run(self, command: Sequence[str], environment: Mapping[str, str]) -> tuple[int, list[str]]:
+        assert command[-2:] == ["doctor", "--run"]
+        self.without.append([word for word in environment[optional.LEFT_OUT].split(",") if word])
+        return int(not self.culprits <= set(self.without[-1])), []
+
+
+def installed(folder: Path) -> list[str]:
+    return sorted(path.name.partition("-")[0] for path in folder.glob("*.dist-info"))
+
+
+@pytest.mark.parametrize(
+    ("culprits", "tried", "left"),
+    [
+        ((), [[]], ["bitsandbytes", "triton_windows", "xformers"]),
+        (("xformers",), [[], ["*"], ["bitsandbytes"], ["triton"], ["xformers"]], ["bitsandbytes", "triton_windows"]),
+        (("bitsandbytes",), [[], ["*"], ["bitsandbytes"]], ["triton_windows", "xformers"]),
+        (("bitsandbytes", "xformers"), [[], ["*"], ["bitsandbytes"], ["triton"], ["xformers"]], []),
+        (("the driver",), [[], ["*"]], ["bitsandbytes", "triton_windows", "xformers"]),
+    ],
+)
+def test_only_the_optional_package_that_breaks_the_proof_is_removed(
+    tmp_path: Path, culprits: tuple[str, ...], tried: list[list[str]], left: list[str]
+) -> None:
+    """ "*" stands for all of them."""
+    site = tmp_path / "Lib" / "site-packages"
+    for name in ("bitsandbytes", "triton_windows", "xformers"):
+        (site / f"{name}-1.0.dist-info").mkdir(parents=True)
+    log = Proofs(*culprits)
+    setup = Setup(tmp_path, site, Options(), cast(Log, log))
+    everything = [optional.MODULES[pin.name] for pin in OPTIONAL]
+    if culprits == ("the driver",):
+        with pytest.raises(UserError, match="everything is installed, but the proof failed"):
+            setup.proof(OPTIONAL)
+    else:
+        setup.proof(OPTIONAL)
+    assert log.without == [everything if words == ["*"] else words for words in tried]
+    assert installed(site) == left
+    assert any("removed, which is no harm" in line for line in log.said) is (len(left) < 3)
+
+
+def test_a_proof_that_fails_with_one_optional_package(tmp_path: Path) -> None:
+    """There is nothing to choose from: it is run once more, not twice."""
+    log = Proofs("xformers")
+    Setup(tmp_path, tmp_path, Options(), cast(Log, log)).proof(OPTIONAL[2:])
+    assert log.without == [[], ["xformers"]]
+    for pins in ([], OPTIONAL[:1]):
+        with pytest.raises(UserError, match="the proof failed"):
+            Setup(tmp_path, tmp_path, Options(), cast(Log, Proofs("driver"))).proof(pins)

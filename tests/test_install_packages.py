@@ -121,6 +121,7 @@ def test_the_environment_is_the_folders_own(tmp_path: Path) -> None:
     libraries = (
         "HF_HUB_CACHE", "HF_TOKEN", "HUGGINGFACE_HUB_CACHE", "TRANSFORMERS_CACHE", "PYTORCH_TRANSFORMERS_CACHE", "DIFFUSERS_CACHE",
         "PYTORCH_PRETRAINED_BERT_CACHE", "HF_MODULES_CACHE", "ACCELERATE_MIXED_PRECISION", "Accelerate_Use_Cpu",
+        "BNB_CUDA_VERSION", "bnb_rocm_version", "XFORMERS_ENABLE_TRITON", "XFORMERS_MORE_DETAILS", "XFORMERS_IGNORE_FLASH_VERSION_CHECK",
     )  # fmt: skip
     stays = {"PATH": "p", "https_proxy": "p", "HF_ENDPOINT": "p", "CUDA_VISIBLE_DEVICES": "p"}
     host = dict.fromkeys((*pythons, *libraries, "HF_HOME", "TORCH_HOME", "TRITON_CACHE_DIR"), "x") | stays | {"HF_HUB_OFFLINE": "0"}

@@ -18,8 +18,8 @@ ENGINE = Path(__file__).resolve().parent.parent / "engine"
 LEVELS: tuple[frozenset[str], ...] = (
     frozenset(
         {"errors", "files", "doctor", "environment", "awake", "locks", "pickled", "fetch", "downloads", "adapterfiles", "cuda_errors"}
-        | {"tensorfile", "seeds", "device", "allocation", "console"}
-        | {"headers", "memo", "pixels"}
+        | {"tensorfile", "seeds", "device", "trials", "allocation", "console"}
+        | {"headers", "memo", "pixels", "optional"}
     ),
     frozenset({"config", "data", "models", "adapters", "diffusion", "optimization"}),
     frozenset({"generation", "tools", "registries"}),
@@ -29,6 +29,7 @@ LEVELS: tuple[frozenset[str], ...] = (
 )
 STANDARD_LIBRARY_ONLY = frozenset(
     {"errors", "files", "doctor", "environment", "awake", "locks", "pickled", "headers", "memo", "pixels", "adapterfiles", "cuda_errors"}
+    | {"optional"}
 )
 RUNNERS = frozenset({"run_module", "run_path", "spec_from_file_location", "resolve_name"})
 LEVEL = {room: number for number, rooms in enumerate(LEVELS) for room in rooms}

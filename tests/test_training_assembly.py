@@ -12,11 +12,10 @@ from training_fakes import FixedMethod
 
 from engine.config.schema import Config, TrainingConfig
 from engine.device import Compute
-from engine.errors import UserError
-from engine.training import assembly, methods
-from engine.training.assembly import assemble, require_xformers
+from engine.training import methods
+from engine.training.assembly import assemble
 
-CPU = Compute(torch.device("cpu"), "bf16", "the CPU", 0, 1)
+CPU = Compute(torch.device("cpu"), "bf16", "the CPU")
 
 
 class Network(nn.Module):
@@ -86,18 +85,3 @@ def test_what_the_networks_are_asked_for(seen: Seen, training: TrainingConfig, o
     assemble(Config(training=training), seen.base, CPU, {"text_encoder": encoder}, {"unet": 1.0})
     assert (seen.unet.told, encoder.told) == (of_unet, of_encoder)
     assert (seen.unet.training, encoder.training) == (False, training.gradient_checkpointing)
-
-
-def test_xformers_is_refused_where_it_cannot_be_used(monkeypatch: pytest.MonkeyPatch) -> None:
-    with pytest.raises(UserError, match="xformers needs an NVIDIA card; this run is on the CPU") as caught:
-        require_xformers(CPU)
-    assert caught.value.where == "xformers"
-
-    def broken(name: str) -> None:
-        raise OSError("undefined symbol")
-
-    monkeypatch.setattr(assembly, "importlib", SimpleNamespace(import_module=broken))
-    card = Compute(torch.device("cuda"), "bf16", "a card", 0, 1)
-    with pytest.raises(UserError, match=r"xformers cannot be used here \(undefined symbol\)") as caught:
-        require_xformers(card)
-    assert caught.value.where == "xformers" and "leave `xformers` out" in caught.value.hint

@@ -50,7 +50,7 @@ def understood(tmp_path: Path, pictures: Pictures) -> Callable[..., Run]:
         plan = make_plan(order, settings.training.max_train_steps, settings.training.max_train_epochs)
         checkpoint = cast(Checkpoint, SimpleNamespace(path=model))
         base = base or Base(checkpoint, models.get("sd1"), "epsilon", False, None, tmp_path / "cache")
-        compute = Compute(torch.device("cpu"), "bf16", "the CPU", 0, 1)
+        compute = Compute(torch.device("cpu"), "bf16", "the CPU")
         return Run(settings, compute, base, plan, Chosen(rates or {}, ()), (), quiet()[0])
 
     return make

@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import importlib
 import random
-from collections.abc import Sequence
+import sys
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
 
 import pytest
 import torch
 
 from engine.adapters.base import ParamGroup
 from engine.errors import UserError
-from engine.optimization.optimizers import OPTIMIZERS, OptimizerRow, find_optimizer
+from engine.optimization.optimizers import OPTIMIZERS, AdamWArgs, OptimizerRow, find_optimizer
 from engine.optimization.schedules import SCHEDULES, ScheduleRow, find_schedule
 from engine.training.optim import (
     Optimization,
@@ -213,8 +216,59 @@ def test_what_an_optimizer_needs_is_asked_before_the_start() -> None:
     with pytest.raises(UserError, match="AdamW8bit needs an NVIDIA card; this run is on the CPU") as caught:
         require_available(find_optimizer("AdamW8bit"), CPU)
     assert caught.value.where == "optimizer_type"
-    missing = OptimizerRow("Own", "no_such_module:Own", "", object, "no-such-package", gpu_only=True)
-    with pytest.raises(UserError, match="Own needs the package `no-such-package`, which cannot be imported"):
+
+
+@pytest.fixture
+def package(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[[str], OptimizerRow]]:
+    """`package(code)`: the row of an optimizer whose optional package has this code."""
+    monkeypatch.syspath_prepend(tmp_path)
+    made: list[str] = []
+
+    def make(code: str) -> OptimizerRow:
+        made.append(f"own_optimizers_{tmp_path.name.replace('-', '_')}")
+        (tmp_path / f"{made[-1]}.py").write_text(code, encoding="utf-8")
+        importlib.invalidate_caches()
+        return OptimizerRow("Own", f"{made[-1]}:Own", "", AdamWArgs, made[-1])
+
+    yield make
+    for name in made:
+        sys.modules.pop(name, None)
+
+
+WORKS = "from torch.optim import AdamW as Own"
+BREAKS_IN_USE = "import torch\nclass Own(torch.optim.AdamW):\n    def step(self):\n        {}\n"
+
+
+def test_an_optional_optimizer_that_works_is_taken(package: Callable[[str], OptimizerRow]) -> None:
+    require_available(package(WORKS), CPU)
+
+
+@pytest.mark.parametrize(
+    ("code", "why"),
+    [
+        ("raise ImportError('DLL load failed')", "ImportError: DLL load failed"),
+        ("raise OSError('blocked')", "OSError: blocked"),
+        ("raise RuntimeError('\\n  SETUP ERROR: libcudart\\nmuch more')", "RuntimeError: SETUP ERROR: libcudart"),
+        ("pass", "AttributeError: module 'own_"),
+        (BREAKS_IN_USE.format("raise NotImplementedError('no kernel')"), "NotImplementedError: no kernel"),
+        (BREAKS_IN_USE.format("pass"), "ArithmeticError: its step moves nothing"),
+        (BREAKS_IN_USE.format("self.param_groups[0]['params'][0].data.mul_(float('nan'))"), "ArithmeticError: its step moves nothing"),
+    ],
+)
+def test_whatever_an_optional_optimizer_raises_is_told_before_the_start(
+    package: Callable[[str], OptimizerRow], code: str, why: str
+) -> None:
+    row = package(code)
+    with pytest.raises(UserError) as caught:
+        require_available(row, CPU)
+    assert caught.value.message.startswith(f"Own needs the package `{row.package}`, which does not work here ({why}")
+    assert caught.value.where == "optimizer_type" and caught.value.hint.startswith("use AdamW, or install a ")
+
+
+@pytest.mark.parametrize("optional", ["no-such-package", ""])
+def test_an_optimizer_that_is_not_installed(optional: str) -> None:
+    missing = OptimizerRow("Own", "no_such_module:Own", "", AdamWArgs, optional, gpu_only=True)
+    with pytest.raises(UserError, match="No module named 'no_such_module'"):
         require_available(missing, CARD)
 
 

@@ -6,7 +6,6 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from engine import __version__
-from engine.commands import command
 from engine.commands.command import Command, say
 from engine.config.field import setting
 from engine.environment import ROOT
@@ -54,10 +53,7 @@ def _proof() -> list[str]:
         say(text)
 
     try:
-        proof.imports(tell)
-        with proof.temporary(ROOT) as folder:
-            loaded = command.settings(proof.settings(ROOT, folder))
-            tell(f"ready: {proof.prove(loaded.config, tell)}")
+        tell(f"ready: {proof.run(ROOT, tell)}")
     except (UserError, RuntimeError, OSError) as error:  # what a broken card, driver or package raises
         tell(f"the proof failed: {type(error).__name__}: {error}")
     return said

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib
 from collections.abc import Mapping
 from dataclasses import dataclass
 
@@ -11,7 +10,6 @@ from torch import nn
 from engine.adapters.base import Method
 from engine.config.schema import Config
 from engine.device import Compute
-from engine.errors import UserError
 from engine.models.base_model import Base
 from engine.training import methods
 
@@ -37,17 +35,6 @@ def assemble(config: Config, base: Base, compute: Compute, encoders: Mapping[str
         method.attach()
         method.train(True)
     return Networks(unet, encoders, made)
-
-
-def require_xformers(compute: Compute) -> None:
-    """Raise UserError where xformers cannot be used. Without it, diffusers uses PyTorch's fused attention by itself."""
-    hint = "leave `xformers` out: PyTorch's own attention is as fast"
-    if compute.device.type != "cuda":
-        raise UserError("xformers needs an NVIDIA card; this run is on the CPU", "leave `xformers` out", where="xformers")
-    try:
-        importlib.import_module("xformers.ops")
-    except (ImportError, OSError) as error:  # OSError: its library was built for another torch
-        raise UserError(f"xformers cannot be used here ({error})", hint, where="xformers") from error
 
 
 def _recompute_activations(unet: nn.Module, encoders: Mapping[str, nn.Module]) -> None:

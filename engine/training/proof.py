@@ -1,6 +1,6 @@
 """The proof that training works here: a few real steps.
 
-Every package is imported first. The steps use the built-in base model and the demo's pictures.
+Every package is imported first, and what is optional is tried by use. The steps use the built-in base model and the demo's pictures.
 """
 
 from __future__ import annotations
@@ -9,26 +9,33 @@ import contextlib
 import importlib
 import io
 import math
+import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
 import torch
 from rich.console import Console
 
-from engine import files, tensorfile
+from engine import files, optional, registries, tensorfile
+from engine.config import flags
+from engine.config.load import load
 from engine.config.schema import Config
+from engine.config.sources import ConfigFile
 from engine.console import Reporter
-from engine.device import PRECISION_NAMES, choose
-from engine.errors import UserError
+from engine.device import PRECISION_NAMES, Compute, choose
+from engine.errors import UserError, fault
+from engine.optimization.optimizers import find_optimizer
+from engine.training.attention import attend
+from engine.training.optim import take_step
 from engine.training.train import train
 
 STEPS = 4
+USUAL = "AdamW"  # the optimizer that is trained with first
 BASE, PICTURES = "models/micro/micro-sd.safetensors", "train_data/demo"
 PACKAGES = ("numpy", "PIL", "safetensors", "tokenizers", "rich", "tensorboard", "accelerate", "diffusers", "transformers", "torch")
-OPTIONAL = ("xformers", "bitsandbytes", "triton")
 
 
 @dataclass(frozen=True)
@@ -47,6 +54,21 @@ class Proof:
         return f"a real training step ran on {self.device} ({PRECISION_NAMES[self.precision]}, {shown}{memory})"
 
 
+def run(root: Path, say: Callable[[str], None]) -> Proof:
+    """The whole proof; `say` gets a line for each thing that was tried. Raises what `prove` raises."""
+    imports(say)
+    compute, _ = choose(None, None)
+    faults = try_optional(compute, say)
+    with temporary(root) as folder:
+
+        def train_with(optimizer: str) -> Proof:
+            return prove(load(flags.split(settings(root, folder, optimizer)).sources, registries.rows()).config, say)
+
+        done = train_with(USUAL)
+        prove_optimizers(of_presets(root, say), compute, faults, train_with, say)
+    return done
+
+
 @contextlib.contextmanager
 def temporary(root: Path) -> Iterator[Path]:
     """A folder inside the product's own that is gone afterwards."""
@@ -57,7 +79,7 @@ def temporary(root: Path) -> Iterator[Path]:
             yield Path(folder)
 
 
-def settings(root: Path, folder: Path) -> list[str]:
+def settings(root: Path, folder: Path, optimizer: str = USUAL) -> list[str]:
     """The proof's run as a command line. Raises UserError where the base model or the pictures are missing."""
     for name in (BASE, PICTURES):
         if not (root / name).exists():
@@ -65,30 +87,71 @@ def settings(root: Path, folder: Path) -> list[str]:
     paths = ["--pretrained_model_name_or_path", root / BASE, "--train_data_dir", root / PICTURES, "--output_dir", folder / "output"]
     size = ["--resolution", "64", "--min_bucket_reso", "64", "--train_batch_size", "2", "--network_dim", "4", "--network_alpha", "4"]
     length = ["--max_train_steps", STEPS, "--log_every_n_steps", "1", "--learning_rate", "1e-3", "--output_name", "proof"]
-    return [str(word) for word in (*paths, "--cache_dir", folder / "cache", "--logging_dir", "", *size, *length)]
+    rest = ["--cache_dir", folder / "cache", "--logging_dir", "", "--optimizer_type", optimizer]
+    return [str(word) for word in (*paths, *size, *length, *rest)]
 
 
 def imports(say: Callable[[str], None]) -> None:
-    """Import every package, and say its version. Raises UserError for one that cannot be imported; an optional one is only named."""
+    """Import every package, and say its version. Raises UserError for one that cannot be imported."""
     for name in PACKAGES:
-        version, error = _imported(name)
-        if error:
+        why = fault(lambda name=name: importlib.import_module(name))  # type: ignore[misc]
+        if why:
             hint = "run the set-up again; an antivirus may have removed a file"
-            raise UserError(f"this package cannot be imported: {error}", hint, where=name)
-        say(f"{name} {version}".rstrip())
-    for name in OPTIONAL:
-        version, error = _imported(name)
-        if not isinstance(error, ModuleNotFoundError):
-            say(f"{name} {version}" if not error else f"{name}, which is optional, cannot be imported: {error}")
+            raise UserError(f"this package cannot be imported: {why}", hint, where=name)
+        say(f"{name} {_version(name)}".rstrip())
 
 
-def _imported(name: str) -> tuple[str, Exception | None]:
-    """A package's version, or what kept it from being imported: OSError where a library that it loads is missing or was blocked."""
+def try_optional(compute: Compute, say: Callable[[str], None]) -> dict[str, str]:
+    """Use every optional package that is here as a run would, and say whether it works; module -> why not, also where it is not here."""
+    uses: dict[str, Callable[[], object]] = {
+        "bitsandbytes": lambda: take_step(find_optimizer("AdamW8bit"), compute.device),
+        "xformers": lambda: attend(compute.device, compute.dtype),
+        "triton": lambda: importlib.import_module("triton"),  # nothing of ours uses it yet
+    }
+    faults = {}
+    for module in optional.MODULES.values():
+        if not optional.is_here(module):
+            faults[module] = "it is not installed"
+        elif compute.device.type != "cuda":
+            faults[module] = "it needs an NVIDIA card"
+        else:
+            faults[module] = optional.tried(module, uses[module])
+            if faults[module]:
+                say(f"{module}, which is optional, does not work here, which is no harm: {faults[module]}")
+            else:
+                say(f"{module} {_version(module)}, which is optional, works")
+    return {module: why for module, why in faults.items() if why}
+
+
+def prove_optimizers(
+    names: Iterable[str], compute: Compute, faults: Mapping[str, str], train_with: Callable[[str], object], say: Callable[[str], None]
+) -> None:
+    """Train with each of these optimizers too, by `train_with`, and say so; one whose optional package does not work is only named."""
+    for name in names:
+        row = find_optimizer(name)
+        why = "it needs an NVIDIA card" if row.gpu_only and compute.device.type != "cuda" else faults.get(row.package, "")
+        if not why:
+            train_with(row.name)
+        say(f"{row.name}, which presets use, {f'cannot be used here: {why}' if why else 'trains'}")
+
+
+def of_presets(root: Path, say: Callable[[str], None]) -> list[str]:
+    """The optimizers that the files in configs/ name beside the usual one; a file that cannot be read is told."""
+    found = dict.fromkeys(_optimizer_of(path, say) for path in sorted((root / "configs").glob("*.toml")))
+    return [name for name in found if name != USUAL]
+
+
+def _optimizer_of(path: Path, say: Callable[[str], None]) -> str:
     try:
-        module = importlib.import_module(name)
-        return str(getattr(module, "__version__", "")), None
-    except (ImportError, OSError, RuntimeError) as error:
-        return "", error
+        return load((ConfigFile(str(path), "--config"),), registries.rows()).config.optimizer.optimizer_type
+    except UserError as error:
+        say(f"configs/{path.name} cannot be used: {error}")
+        return USUAL
+
+
+def _version(name: str) -> str:
+    """The version of a package that is imported, as it says it; nothing where it says none."""
+    return str(getattr(sys.modules[name], "__version__", ""))
 
 
 def prove(config: Config, say: Callable[[str], None]) -> Proof:

@@ -26,8 +26,8 @@ from engine.models.base_model import Base, open_base
 from engine.optimization.optimizers import find_optimizer
 from engine.optimization.schedules import find_schedule
 from engine.tools.pictures import read_pictures
-from engine.training import forecast, memory, methods, runfolder
-from engine.training.assembly import Networks, assemble, require_xformers
+from engine.training import attention, forecast, memory, methods, runfolder
+from engine.training.assembly import Networks, assemble
 from engine.training.encoding import TextEncoder, cache_latents, prepare_text
 from engine.training.introduction import introduce
 from engine.training.optim import (
@@ -118,7 +118,7 @@ def batches(loaded: Ready) -> Iterator[Iterator[Batch]]:
     A thread would gain nothing on a CPU, and would cost a tenth of a step of full-size SD 1.5 on two cores. Once there are more computing
     threads than cores, torch's own (GNU OpenMP) sleep between two operations, and waking them takes time.
     """
-    plan = loaded.run.plan.order.batches(rank=loaded.run.compute.rank)
+    plan = loaded.run.plan.order.batches()
     if loaded.run.compute.device.type == "cpu":
         yield map(loaded.collate, plan)
         return
@@ -143,6 +143,7 @@ def understand(config: Config, told: Sequence[str], reporter: Reporter) -> Run:
     """Decide everything that needs no network, and refuse what cannot work. Nothing is written."""
     compute, on_device = device.choose(config.training.device, config.training.mixed_precision)
     require_available(find_optimizer(config.optimizer.optimizer_type), compute.device)
+    config, on_attention = attention.settle(config, compute)
     base, on_base = open_base(
         config.model.pretrained_model_name_or_path or "",
         Path(config.data.cache_dir),
@@ -153,15 +154,13 @@ def understand(config: Config, told: Sequence[str], reporter: Reporter) -> Run:
         clip_skip=config.model.clip_skip,
     )
     _objective(config, base).check(schedule(base.zero_terminal_snr), config.objective.min_timestep, config.objective.max_timestep)
-    if config.training.xformers:
-        require_xformers(compute)
     chosen, on_parts = methods.chosen(config, base)
     row = models.row_of(base.checkpoint)
     pictures = require_usable(read_pictures(config.data, row.default_resolution, row.max_bucket))
     shots = plan_shots(config, pictures.datasets[0].buckets.resolution)
-    order = Order(pictures, config.training.seed, accumulation=config.training.gradient_accumulation_steps, world=compute.processes)
+    order = Order(pictures, config.training.seed, accumulation=config.training.gradient_accumulation_steps)
     plan = make_plan(order, config.training.max_train_steps, config.training.max_train_epochs)
-    for notice in (*told, *on_device, *on_base, *on_parts, *pictures.notes):
+    for notice in (*told, *on_device, *on_attention, *on_base, *on_parts, *pictures.notes):
         reporter.notice(notice)
     return Run(config, compute, base, plan, chosen, shots, reporter)
 

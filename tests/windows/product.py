@@ -15,30 +15,26 @@ from file_server import Site
 from rig_run import Rig
 
 CARD = "NVIDIA GeForce RTX 3060|581.29|12288|8.6"
-TORCH = '''
+TORCH = """
 __version__ = "2.13.0+BUILD"
 class version: cuda = "13.0" if "cu" in __version__ else None
-class Properties: name, major, minor, total_memory = "NVIDIA GeForce RTX 3060", 8, 6, 12 << 30
-class cuda:
-    is_available = staticmethod(lambda: version.cuda is not None)
-    device_count = staticmethod(lambda: 1)
-    get_device_properties = staticmethod(lambda number: Properties)
-class ones:
-    def __init__(self, *size, device): pass
-    sum = lambda self: self
-    item = lambda self: 0
-'''  # as much of torch as `doctor` asks
+"""
+TRIALS = '''
+"""The trials of the small product: a card that works where torch is built for one."""
+import torch
+def answer():
+    cards = [{"name": "NVIDIA GeForce RTX 3060", "capability": [8, 6], "bytes": 12 << 30, "fault": ""}] if torch.version.cuda else []
+    return {"version": torch.__version__, "cuda_build": torch.version.cuda, "cuda": bool(cards), "cards": cards}
+'''
 PROOF = '''
 """The proof of the small product: its packages are there."""
-import contextlib, pathlib
-def imports(say):
+import contextlib
+def run(root, say):
     import alpha, beta, torch
     with contextlib.suppress(ModuleNotFoundError):
         import extra
     say(f"alpha {alpha.VALUE}")
-temporary = contextlib.nullcontext
-settings = lambda root, folder: []
-prove = lambda config, say: "a real training step ran on a stand-in"
+    return "a real training step ran on a stand-in"
 '''
 LICENCE = "torch-VERSION.dist-info/licenses/" + "third_party/a_folder_name/" * 5 + "LICENSE.txt"
 
@@ -102,6 +98,7 @@ class Product:
             target.parent.mkdir(parents=True, exist_ok=True)
             shutil.copyfile(root / name, target)
         (self.folder / "engine/training/proof.py").write_text(PROOF, encoding="utf-8")
+        (self.folder / "engine/trials.py").write_text(TRIALS, encoding="utf-8")
 
     def _tomli(self) -> bytes:
         """tomli under its own name, from pip's copy of it."""
