@@ -165,7 +165,7 @@ def test_a_part_that_gets_no_adapter_is_not_trained_and_that_is_told(seen: Seen)
 
 def test_a_file_that_cannot_be_continued_is_named(tmp_path: Path) -> None:
     """Missing, a folder, no LoRA; each before a weight of the base model is read."""
-    site = Site("lora_unet_x", nn.Linear(3, 4), "unet", "linear", "attention")
+    site = Site("lora_unet_x", "unet", "linear", "attention", (4, 3), "x", nn.Linear(3, 4))
     family = SimpleNamespace(sites=lambda part, network: [site], text_parts=())
     base = cast(Base, SimpleNamespace(family=family, outline=lambda part: None))
     tensorfile.write(tmp_path / "other.safetensors", {"x": torch.tensor([7.0])})

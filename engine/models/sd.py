@@ -22,7 +22,7 @@ class StableDiffusion:
     name = "sd1"
     latent = LatentSpec(channels=4, stride=8, scale=(SD1.scale,))
     parts: tuple[str, ...] = ("unet", "vae", "text_encoder")
-    text_parts: tuple[str, ...] = ("text_encoder",)
+    text_parts = SD1.text_parts
     uses_clip_skip = True
     architecture = "stable-diffusion-v1"
     implementation = "diffusers"
@@ -64,9 +64,7 @@ class StableDiffusion:
 
     def sites(self, part: str, network: nn.Module) -> list[Site]:
         """In the full-size U-Net 192 of transformers, 86 more of residual blocks, 4 ends, and norms; 72 in the encoder."""
-        if part == "unet":
-            return sites.unet_sites(network, "diffusers")
-        return sites.encoder_sites(network, part, "lora_te") if part in self.text_parts else []
+        return sites.sites(SD1.part(part), network)
 
     def save(self, parts: Mapping[str, nn.Module], target: Target) -> None:
         """Write a whole checkpoint."""
