@@ -15,7 +15,7 @@ from engine.adapterfiles import Kind
 from engine.errors import UserError, plural
 from engine.models import blueprint
 from engine.models.family import Checkpoint
-from engine.models.layouts import LAYOUTS, SD1, SDXL, layout_of
+from engine.models.layouts import SD1, SDXL, layout_of
 from engine.models.recognise import recognise
 from engine.models.specs import ClipSpec, Spec, UnetSpec
 from engine.models.tensor_sources import Entry, Source, open_file, open_folder
