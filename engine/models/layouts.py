@@ -37,6 +37,7 @@ class FamilyLayout:
     name: str
     title: str
     parts: tuple[PartRow, ...]
+    vae_in_fp16: bool  # whether the autoencoder is accurate in it; else it makes NaN there
     scale: float  # of the latents; tells the families' autoencoders apart, whose shapes are equal
     pipeline: str
 
@@ -48,6 +49,10 @@ class FamilyLayout:
     def text_parts(self) -> tuple[str, ...]:
         """The networks that encode text, in the order in which captions pass through them."""
         return tuple(row.name for row in self.parts if row.is_text)
+
+    def vae_exact(self, fp16: bool, no_half_vae: bool) -> bool:
+        """Whether the autoencoder is float32 whatever the run computes in; `fp16`: whether that is fp16."""
+        return no_half_vae or (fp16 and not self.vae_in_fp16)
 
 
 @dataclass(frozen=True)
@@ -69,6 +74,7 @@ SD1 = FamilyLayout(
     "sd1",
     "Stable Diffusion 1.x",
     (replace(_CLIP, prefixes=("cond_stage_model.transformer.",), adapter_prefix="lora_te"), _UNET, VAE),
+    True,
     0.18215,
     "StableDiffusionPipeline",
 )
@@ -84,6 +90,7 @@ SDXL = FamilyLayout(
         replace(_UNET, adapter_names="original"),
         VAE,
     ),
+    False,
     0.13025,
     "StableDiffusionXLPipeline",
 )  # fmt: skip

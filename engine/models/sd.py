@@ -33,7 +33,7 @@ class StableDiffusion:
 
     def vae_dtype(self, wanted: torch.dtype, no_half_vae: bool = False) -> torch.dtype:
         """SD1's autoencoder is accurate in half precision."""
-        return torch.float32 if no_half_vae else wanted
+        return torch.float32 if SD1.vae_exact(wanted == torch.float16, no_half_vae) else wanted
 
     def load(self, checkpoint: Checkpoint, part: str, dtype: torch.dtype | None, device: torch.device | str) -> nn.Module:
         """One network, frozen and in eval mode."""

@@ -36,7 +36,7 @@ class StableDiffusionXL:
 
     def vae_dtype(self, wanted: torch.dtype, no_half_vae: bool = False) -> torch.dtype:
         """Never fp16, in which SDXL's autoencoder makes NaN: bf16 where that is wanted, else fp32."""
-        return torch.bfloat16 if wanted == torch.bfloat16 and not no_half_vae else torch.float32
+        return torch.float32 if SDXL.vae_exact(wanted == torch.float16, no_half_vae) else wanted
 
     def load(self, checkpoint: Checkpoint, part: str, dtype: torch.dtype | None, device: torch.device | str) -> nn.Module:
         """One network, frozen and in eval mode."""
