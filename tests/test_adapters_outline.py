@@ -116,9 +116,9 @@ def test_what_cannot_be_trained_is_refused_alike(
     sites, described = ([site for site in listed if parts is None or site.part in parts] for listed in whole["sd1"])
     wanted = settings(options, rates=RATES, **more)
     errors = []
-    for refused in (lambda: adapters.make(adapters.row(row), sites, wanted), lambda: outline.parameters(adapters.row(row), described, wanted)):
+    for asked, listed in ((adapters.make, sites), (outline.parameters, described)):
         with pytest.raises(UserError, match=told) as caught:
-            refused()
+            asked(adapters.row(row), listed, wanted)
         errors.append((caught.value.message, caught.value.hint, caught.value.where))
     assert errors[0] == errors[1]
 

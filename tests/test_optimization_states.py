@@ -59,7 +59,12 @@ def test_every_row_has_cases() -> None:
 
 @pytest.mark.parametrize(
     ("shape", "sizes"),
-    [((3, 5), [60, 60]), ((4095,), [16380, 16380]), ((4096,), [1024, 1024, 4096, 64, 4096, 64]), ((4097,), [1024, 1024, 4097, 68, 4097, 68])],
+    [
+        ((3, 5), [60, 60]),
+        ((4095,), [16380, 16380]),
+        ((4096,), [1024, 1024, 4096, 64, 4096, 64]),
+        ((4097,), [1024, 1024, 4097, 68, 4097, 68]),
+    ],
 )
 def test_adamw_8bit_by_hand(shape: tuple[int, ...], sizes: list[int]) -> None:
     """As bitsandbytes documents it: below 4096 values float32; else a byte a value, a float32 scale for each 256, two maps for all."""

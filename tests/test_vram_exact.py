@@ -25,6 +25,7 @@ from engine.training.optim import make_optimizer
 from engine.vram.exact import Memory, Model, exact, model_of, network, parameters
 
 DTYPES = {"no": torch.float32, "fp16": torch.float16, "bf16": torch.bfloat16}
+PRODIGY = [("Prodigy", False), ("Prodigy", True)]  # what it keeps depends on the values that the parameters begin with
 FAMILIES = pytest.mark.parametrize("family", list(FULL))
 
 
@@ -53,15 +54,17 @@ def config_of(base: Base, **sections: Any) -> Config:
 def test_networks_are_those_that_are_loaded(family: str, precision: str, bases: dict[str, Base]) -> None:
     """The VAE in the format that its family can, and in halves; with `no_half_vae` in float32."""
     base = bases[family]
-    for no_half_vae in (False, True):
-        config = Config(ModelConfig(pretrained_model_name_or_path=str(base.path), no_half_vae=no_half_vae))
-        found = exact(config, model_of(config), precision)
-        vae_dtype = base.family.vae_dtype(DTYPES[precision], no_half_vae)
-        loaded = {part: base.load(part, vae_dtype if part == "vae" else DTYPES[precision], "cpu") for part in base.family.parts}
-        assert {part: held([module]) for part, module in loaded.items()} == found.networks
-        vae: Any = loaded["vae"]
-        assert (held([vae.encoder, vae.quant_conv]), held([vae.decoder, vae.post_quant_conv])) == (found.vae_encoder, found.vae_decoder)
-        assert found.vae_encoder + found.vae_decoder == found.networks["vae"]
+    config = config_of(base)
+    found = exact(config, model_of(config), precision)
+    dtypes = dict.fromkeys(base.family.parts, DTYPES[precision]) | {"vae": base.family.vae_dtype(DTYPES[precision])}
+    loaded = {part: base.load(part, dtype, "cpu") for part, dtype in dtypes.items()}
+    assert {part: held([module]) for part, module in loaded.items()} == found.networks
+    vae: Any = loaded["vae"]
+    assert (held([vae.encoder, vae.quant_conv]), held([vae.decoder, vae.post_quant_conv])) == (found.vae_encoder, found.vae_decoder)
+    assert found.vae_encoder + found.vae_decoder == found.networks["vae"]
+    config = Config(ModelConfig(pretrained_model_name_or_path=str(base.path), no_half_vae=True))
+    whole = exact(config, model_of(config), precision).networks["vae"]
+    assert whole == held([base.load("vae", base.family.vae_dtype(DTYPES[precision], True), "cpu")])
 
 
 @FAMILIES
@@ -110,21 +113,29 @@ def test_rates_of_0_throughout_are_refused() -> None:
         exact(config, model_of(config), "no")
 
 
-@pytest.mark.parametrize("optimizer", ["AdamW", "Lion", "Adafactor", "Prodigy"])
-@pytest.mark.parametrize("continued", [False, True])
-def test_a_step_leaves_what_was_counted(optimizer: str, continued: bool, bases: dict[str, Base], tmp_path: Path) -> None:
+@pytest.fixture(scope="module")
+def loaded(bases: dict[str, Base]) -> dict[str, nn.Module]:
+    """The networks of the micro model that a run trains."""
+    return {part: bases["sd1"].load(part, torch.float32, "cpu") for part in ("unet", "text_encoder")}
+
+
+@pytest.mark.parametrize(("optimizer", "continued"), [("AdamW", False), ("Lion", False), ("Adafactor", False), *PRODIGY])
+def test_a_step_leaves_what_was_counted(
+    optimizer: str, continued: bool, bases: dict[str, Base], loaded: dict[str, nn.Module], tmp_path: Path
+) -> None:
     """Parameters, gradients and state of a real method on the micro model; begun anew, and continued from a file that chooses ranks."""
     base = bases["sd1"]
     row = find_optimizer(optimizer)
     rate = row.recommended_rate or 1e-3
     config = config_of(base, optimizer=OptimizerConfig(optimizer_type=optimizer, learning_rate=rate))
     if continued:
-        before = methods.make(dataclasses.replace(config, network=NetworkConfig(network_dim=3)), base, loaded(base), rates(base, rate))[0]
+        narrow = dataclasses.replace(config, network=NetworkConfig(network_dim=3))
+        (before,) = methods.make(narrow, base, loaded, dict.fromkeys(loaded, rate))
         file = {name: torch.rand_like(tensor) for name, tensor in before.tensors(torch.float32).items()}  # type: ignore[attr-defined]
         tensorfile.write(tmp_path / "a.safetensors", file)
         from_file = NetworkConfig(network_weights=str(tmp_path / "a.safetensors"), dim_from_weights=True)
         config = dataclasses.replace(config, network=from_file)
-    groups = methods.make(config, base, loaded(base), rates(base, rate))[0].parameter_groups()
+    groups = methods.make(config, base, loaded, dict.fromkeys(loaded, rate))[0].parameter_groups()
     made = make_optimizer(row, groups, {})
     params = [param for group in groups for param in group.params]
     for param in params:
@@ -134,14 +145,6 @@ def test_a_step_leaves_what_was_counted(optimizer: str, continued: bool, bases: 
     assert {group.name: of(group.params) for group in groups} == found.trained
     assert of(param.grad for param in params if param.grad is not None) == found.gradients
     assert of(value for state in made.state.values() for value in state.values() if isinstance(value, Tensor)) == found.optimizer
-
-
-def loaded(base: Base) -> dict[str, nn.Module]:
-    return {part: base.load(part, torch.float32, "cpu") for part in ("unet", *base.family.text_parts)}
-
-
-def rates(base: Base, rate: float) -> dict[str, float]:
-    return dict.fromkeys(("unet", *base.family.text_parts), rate)
 
 
 def test_the_model_is_the_one_that_the_settings_name(bases: dict[str, Base], root: Path) -> None:

@@ -1,4 +1,4 @@
-"""What the change of one layer consists of: its parameters, by the shape of the layer's weight.
+"""The parameters of one layer's change, by the shape of its weight.
 
 Pure; imports no torch: the layers of the methods are built by it, and what a run would train is counted by it.
 """

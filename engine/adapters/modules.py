@@ -1,4 +1,4 @@
-"""The modules of an adapter file, by the names and shapes of its tensors. Imports no torch."""
+"""The modules of an adapter file, by its tensors' names and shapes. Imports no torch."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""LyCORIS' presets: which layers are changed by which of our methods, and their ranks. Imports no torch."""
+"""LyCORIS' presets: which layers are changed, by which of our methods. Imports no torch."""
 
 from __future__ import annotations
 

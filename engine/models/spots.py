@@ -1,6 +1,6 @@
-"""Which layers adapters may change, by names and shapes alone, under kohya's names. Every UI reads these names.
+"""Which layers adapters may change, by names and shapes alone.
 
-Pure; imports no torch: what a run would train is counted before any network is built.
+They are under kohya's names, which every UI reads. Pure; imports no torch: what a run would train is counted before a network is built.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""The networks of each family's own base model: what is worked out where no model is named is worked out with these."""
+"""The networks of each family's own base model, for when no model is named."""
 
 from __future__ import annotations
 

@@ -1,4 +1,7 @@
-"""The table of optimizers: names, options and their ranges. One more is one options dataclass and one row of `OPTIMIZERS`."""
+"""The table of optimizers: names, options and their ranges.
+
+One more is a dataclass of its options, a function of `states` and a row of `OPTIMIZERS`.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What each optimizer keeps for what it trains: the bytes of its tensors, by shapes alone.
+"""What each optimizer keeps: the bytes of its tensors, by shapes alone.
 
 Whatever is trained is float32, and so is a state unless something else is said. Numbers that are kept on the host are not counted. Pure;
 imports no torch.

@@ -1,4 +1,4 @@
-"""What is known of a run's memory to the byte: its networks, what it trains, gradients, and the optimizer's state.
+"""A run's memory that is known to the byte: networks, parameters, gradients, states.
 
 Names and shapes tell all of it: those of the base model, or of the family's own where none is named.
 """

@@ -1,4 +1,4 @@
-"""What a run trains, by its settings alone: parts, their rates, and what its method is built by.
+"""What a run trains, by its settings alone: parts, rates, and its method.
 
 Training builds its methods by this, and what they need in memory is counted by it.
 """
