@@ -1,4 +1,4 @@
-"""The networks of each family's own base model, for when no model is named."""
+"""The networks of each family's own base model: its usual sizes."""
 
 from __future__ import annotations
 

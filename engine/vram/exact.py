@@ -1,4 +1,4 @@
-"""A run's memory that is known to the byte: networks, parameters, gradients, states.
+"""A run's memory that is known to the byte: networks, parameters, states.
 
 Names and shapes tell all of it: those of the base model, or of the family's own where none is named.
 """
