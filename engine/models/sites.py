@@ -1,4 +1,4 @@
-"""The layers of a network that adapters may change: spots with their modules."""
+"""The layers of a network that adapters may change: spots with modules."""
 
 from __future__ import annotations
 
