@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 
 import torch
@@ -11,24 +12,10 @@ from benchmarks.weights import tensor
 from engine import models
 from engine.models import blueprint, networks
 from engine.models.family import Target
-from engine.models.specs import ClipSpec, Spec, UnetSpec, VaeSpec
+from engine.models.specs import Spec
+from engine.models.usual import USUAL
 
-_CLIP_L = ClipSpec(width=768, layers=12, heads=12, mlp=3072, activation="quick_gelu")
-
-SD15: dict[str, Spec] = {
-    "text_encoder": _CLIP_L,
-    "unet": UnetSpec(4, 4, (320, 640, 1280, 1280), 2, (1, 1, 1, 0), 1, 768, (8, 8, 8, 8), linear_projection=False),
-    "vae": VaeSpec(3, 4, (128, 256, 512, 512), 2, 0.18215),
-}
-SDXL: dict[str, Spec] = {
-    "text_encoder": _CLIP_L,
-    "text_encoder_2": ClipSpec(width=1280, layers=32, heads=20, mlp=5120, activation="gelu", projection=1280),
-    "unet": UnetSpec(
-        4, 4, (320, 640, 1280), 2, (0, 2, 10), 10, 2048, (5, 10, 20), linear_projection=True, label_width=2816, size_width=256
-    ),
-    "vae": VaeSpec(3, 4, (128, 256, 512, 512), 2, 0.13025),
-}
-SPECS: dict[str, tuple[str, dict[str, Spec]]] = {"sd15": ("sd1", SD15), "sdxl": ("sdxl", SDXL)}
+SPECS: dict[str, tuple[str, Mapping[str, Spec]]] = {"sd15": ("sd1", USUAL["sd1"]), "sdxl": ("sdxl", USUAL["sdxl"])}
 
 
 def make(name: str, folder: Path) -> Path:

@@ -43,6 +43,7 @@ from engine.training.metrics import Sums
 from engine.training.optim import Optimization, RateRule, make_optimizer
 from engine.training.run import Run
 from engine.training.train import Ready
+from engine.vram.exact import exact, model_of
 
 _CAPTIONS_AT_ONCE = 16  # as the engine encodes them
 
@@ -80,9 +81,9 @@ def measure(args: argparse.Namespace, settings: Sequence[str]) -> dict[str, obje
         result: dict[str, object] = {"loading_seconds": _loading(run)}
         forget_peaks()
         encoding = {"captions_per_second": _captions(run, args.captions)}
-        cache_latents(
-            run.config, run.base, run.compute, run.plan.order.scan, told
-        )  # apart from `load`, in which each phase has its own peak
+        # apart from `load`, in which each phase has its own peak
+        cache_latents(run.config, run.base, run.compute, run.plan.order.scan, told)
+        result["exact"] = _exact(run)
         result["caching"] = {"pictures_per_second": told.rate("pictures encoded"), **encoding, **peaks()}
         result.update(_steps(training.load(run)))
     asked = {name: value for name, value in vars(args).items() if name != "folder"}
@@ -157,6 +158,20 @@ def _loading(run: Run) -> dict[str, float]:
         dtype = base.family.vae_dtype(compute.dtype) if part == "vae" else compute.dtype
         seconds[part] = _timed(lambda part=part, dtype=dtype: base.load(part, dtype, compute.device))  # type: ignore[misc]
     return seconds
+
+
+def _exact(run: Run) -> dict[str, dict[str, int]]:
+    """What the settings fix to the byte, by component; not all of it is in memory at one time."""
+    found = exact(run.config, model_of(run.config), run.compute.precision)
+    named = {
+        **found.networks,
+        "vae encoder": found.vae_encoder,
+        "vae decoder": found.vae_decoder,
+        **{f"trained {part}": memory for part, memory in found.trained.items()},
+        "gradients": found.gradients,
+        "optimizer": found.optimizer,
+    }
+    return {name: {"tensors": it.tensors, "bytes": it.bytes, "allocated": it.allocated} for name, it in named.items()}
 
 
 def _captions(run: Run, count: int) -> float:

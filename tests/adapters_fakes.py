@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -11,9 +12,11 @@ from torch import Tensor, nn
 
 from engine import adapterfiles
 from engine.adapterfiles import Kind
-from engine.adapters import DeltaArgs, Maker, MethodRow, method, plan
+from engine.adapters import DeltaArgs, Maker, MethodRow, method
 from engine.adapters.base import Method, MethodSettings, Site
+from engine.adapters.forms import Form
 from engine.adapters.layers import Layer
+from engine.adapters.plan import AnySpot, Place
 
 
 @dataclass(frozen=True)
@@ -25,6 +28,10 @@ class Spot:
     part: str = "unet"
     kind: str = "linear"
     place: str = "attention"
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        return tuple(self.layer.weight.shape)
 
     def weight(self) -> Tensor:
         return self.layer.weight
@@ -83,13 +90,10 @@ class ScaledLayer(Layer):
     factors = ("up", "down")
     faster = ("up",)
 
-    @staticmethod
-    def shapes(weight: torch.Size, rank: int) -> dict[str, tuple[int, ...]]:
-        return {"up": (weight[0], rank), "down": (rank, weight[1:].numel())}
+    form = Form(lambda weight, rank: {"up": (weight[0], rank), "down": (rank, math.prod(weight[1:]))}, frozenset(("up",)))
 
     def start(self, name: str, values: Tensor, source: torch.Generator) -> None:
-        if name == "down":
-            values.normal_(generator=source)
+        values.normal_(generator=source)
 
     def changed(self, weight: Tensor, bias: Tensor | None, strength: float) -> tuple[Tensor, Tensor | None]:
         return weight * (1 + strength * self.scale * (self.up @ self.down).view(weight.shape)), bias
@@ -101,29 +105,29 @@ class NormLayer(Layer):
     weight: Tensor
     bias: Tensor
     kind = Kind("changed norms", ("changed_weight", "changed_bias"), "", tuple(adapterfiles.USES))
-    kinds = frozenset(("norm",))
+    form = Form(lambda weight, rank: {"weight": weight, "bias": weight}, frozenset(("weight", "bias")), frozenset(("norm",)))
     ends = {"weight": "changed_weight", "bias": "changed_bias"}
 
-    @staticmethod
-    def shapes(weight: torch.Size, rank: int) -> dict[str, tuple[int, ...]]:
-        return {"weight": tuple(weight), "bias": tuple(weight)}
-
     def start(self, name: str, values: Tensor, source: torch.Generator) -> None:
-        """Both stay zero."""
+        raise AssertionError("both begin at zero")
 
     def changed(self, weight: Tensor, bias: Tensor | None, strength: float) -> tuple[Tensor, Tensor | None]:
         return weight + strength * self.weight, (0.0 if bias is None else bias) + strength * self.bias
 
 
+def _all_norms(sites: Sequence[AnySpot], settings: MethodSettings) -> tuple[MethodRow, list[Place[AnySpot]]]:
+    return FAKES[1], [Place(site, 1, 1.0) for site in sites if site.kind == "norm"]
+
+
 def _norms() -> Maker:
     def make(sites: Sequence[Site], settings: MethodSettings) -> Method:
-        places = [plan.Place(site, 1, 1.0) for site in sites if site.kind == "norm"]
+        _, places = _all_norms(sites, settings)
         return method.build(NormLayer, sites, places, settings, *NormLayer.dropouts(settings))
 
     return make
 
 
 FAKES = (  # what the shelf carries for methods to come
-    MethodRow("scaled", "", DeltaArgs, kind=ScaledLayer.kind, layer=lambda: ScaledLayer),
-    MethodRow("norms", "", DeltaArgs, kind=NormLayer.kind, layer=lambda: NormLayer, maker=_norms),
+    MethodRow("scaled", "", DeltaArgs, (), ScaledLayer.kind, ScaledLayer.form, lambda: ScaledLayer),
+    MethodRow("norms", "", DeltaArgs, (), NormLayer.kind, NormLayer.form, lambda: NormLayer, lambda: _all_norms, _norms),
 )

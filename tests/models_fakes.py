@@ -10,22 +10,12 @@ from pathlib import Path
 
 from engine.headers import DTYPE_BYTES
 from engine.models import blueprint, keymap
-from engine.models.layouts import LAYOUTS
+from engine.models.layouts import layout_of
 from engine.models.specs import ClipSpec, Shape, Spec, UnetSpec, VaeSpec
+from engine.models.usual import USUAL
 
-SD1_VAE = VaeSpec(3, 4, (128, 256, 512, 512), 2, 0.18215)
-SD1: dict[str, Spec] = {
-    "text_encoder": ClipSpec(768, 12, 12, 3072, "quick_gelu"),
-    "unet": UnetSpec(4, 4, (320, 640, 1280, 1280), 2, (1, 1, 1, 0), 1, 768, (8, 8, 8, 8), False),
-    "vae": SD1_VAE,
-}
-SDXL: dict[str, Spec] = {
-    "text_encoder": ClipSpec(768, 12, 12, 3072, "quick_gelu"),
-    "text_encoder_2": ClipSpec(1280, 32, 20, 5120, "gelu", 1280),
-    "unet": UnetSpec(4, 4, (320, 640, 1280), 2, (0, 2, 10), 10, 2048, (5, 10, 20), True, 2816, 256),
-    "vae": VaeSpec(3, 4, (128, 256, 512, 512), 2, 0.13025),
-}
-FULL = {"sd1": SD1, "sdxl": SDXL}
+FULL = USUAL
+SD1, SDXL = FULL["sd1"], FULL["sdxl"]
 TINY_SD1: dict[str, Spec] = {
     "text_encoder": ClipSpec(32, 1, 1, 64, "quick_gelu"),
     "unet": UnetSpec(4, 4, (32, 64), 1, (1, 0), 1, 32, (8, 8), False),
@@ -35,9 +25,8 @@ TINY_SD1: dict[str, Spec] = {
 
 def original(family: str, specs: Mapping[str, Spec]) -> dict[str, Shape]:
     """Names and shapes of a whole checkpoint in the original layout."""
-    layout = next(layout for layout in LAYOUTS if layout.name == family)
     named: dict[str, Shape] = {}
-    for row in layout.parts:
+    for row in layout_of(family).parts:
         shapes = blueprint.tensors(specs[row.name])
         if row.kind == "open_clip":
             shapes[keymap.LOGIT_SCALE] = ()

@@ -22,6 +22,7 @@ LEVELS: tuple[frozenset[str], ...] = (
         | {"headers", "memo", "pixels", "optional"}
     ),
     frozenset({"config", "data", "models", "adapters", "diffusion", "optimization"}),
+    frozenset({"vram"}),
     frozenset({"generation", "tools", "registries"}),
     frozenset({"training"}),
     frozenset({"commands"}),

@@ -30,7 +30,23 @@ PURE = (
     "engine.optimization.optimizers",
     "engine.tools.check",
     "engine.tools.inspect",
+    "engine.vram.exact",
 )
+COUNTED = """
+from engine import adapters
+from engine.config.schema import Config, ModelConfig, NetworkConfig, OptimizerConfig
+from engine.models import FAMILIES
+from engine.optimization.optimizers import OPTIMIZERS
+from engine.vram.exact import exact, model_of
+
+for family in FAMILIES:
+    for method in adapters.METHODS:
+        for optimizer in OPTIMIZERS:
+            network, optimizer_config = NetworkConfig(network_module=method.name), OptimizerConfig(optimizer_type=optimizer.name)
+            config = Config(ModelConfig(family=family.name), network=network, optimizer=optimizer_config)
+            found = exact(config, model_of(config), "fp16")
+            assert found.parameters.bytes and found.optimizer.bytes
+"""
 
 
 def imported_by(root: Path, *arguments: str) -> list[str]:
@@ -65,3 +81,9 @@ def test_commands_that_compute_nothing_need_no_tensors(root: Path, tmp_path: Pat
 def test_what_plans_a_run_needs_no_tensors(root: Path, module: str) -> None:
     heavy = slow_ones(imported_by(root, "-c", f"import {module}"))
     assert not heavy, f"{module} imports {heavy}"
+
+
+def test_what_a_run_trains_is_counted_without_tensors(root: Path) -> None:
+    """For every family, method and optimizer."""
+    heavy = slow_ones(imported_by(root, "-c", COUNTED))
+    assert not heavy, f"counting imports {heavy}"

@@ -7,6 +7,8 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Literal, Protocol
 
 from engine.adapterfiles import LOHA, LORA, Kind
+from engine.adapters import forms
+from engine.adapters.forms import Form
 from engine.errors import find_row
 
 if TYPE_CHECKING:
@@ -14,6 +16,7 @@ if TYPE_CHECKING:
 
     from engine.adapters.base import Method, MethodSettings, Site
     from engine.adapters.layers import Layer
+    from engine.adapters.plan import AnySpot, Place
 
 
 def _help(text: str) -> dict[str, str]:
@@ -62,6 +65,12 @@ class LycorisArgs:
     loraplus_text_encoder_lr_ratio: float | None = field(default=None, metadata=_help("the same ratio for the text encoders alone"))
 
 
+class Chooser(Protocol):
+    """What says at which sites the layers of which row stand."""
+
+    def __call__(self, sites: Sequence[AnySpot], settings: MethodSettings) -> tuple[MethodRow, list[Place[AnySpot]]]: ...
+
+
 class Maker(Protocol):
     """What builds a method."""
 
@@ -80,6 +89,12 @@ def _loha() -> type[Layer]:
     return LohaLayer
 
 
+def _presets() -> Chooser:
+    from engine.adapters.presets import by_preset
+
+    return by_preset
+
+
 def _lycoris() -> Maker:
     from engine.adapters.lycoris import make
 
@@ -88,23 +103,38 @@ def _lycoris() -> Maker:
 
 @dataclass(frozen=True)
 class MethodRow:
-    """One method. `layer` and `maker` import it, and torch, only when asked."""
+    """One method. `layer` and `maker` import it, and torch, only when asked; `form` and `chooser` say without torch what it trains."""
 
     name: str
     help: str
     options: type
     aliases: tuple[str, ...] = ()
     kind: Kind | None = None  # of the modules in its files
+    form: Form | None = None  # the parameters at a site
     layer: Callable[[], type[Layer]] | None = None  # what stands at a site
-    maker: Callable[[], Maker] | None = None  # where sd-scripts' choice of sites and settings is not the method's
+    chooser: Callable[[], Chooser] | None = None  # where sd-scripts' choice of sites is not the method's
+    maker: Callable[[], Maker] | None = None  # where sd-scripts' settings are not the method's
 
 
 METHODS: tuple[MethodRow, ...] = (
     MethodRow(
-        "lora", "LoRA: two thin factors a layer; with conv_dim also 3x3 convolutions", DeltaArgs, ("networks.lora",), LORA, _lora
+        "lora",
+        "LoRA: two thin factors a layer; with conv_dim also 3x3 convolutions",
+        DeltaArgs,
+        ("networks.lora",),
+        LORA,
+        forms.LORA,
+        _lora,
     ),
-    MethodRow("loha", "LoHa: the elementwise product of two LoRAs", DeltaArgs, ("networks.loha",), LOHA, _loha),
-    MethodRow("lycoris", "LyCORIS: its names, defaults and presets for LoRA and LoHa", LycorisArgs, ("lycoris.kohya",), maker=_lycoris),
+    MethodRow("loha", "LoHa: the elementwise product of two LoRAs", DeltaArgs, ("networks.loha",), LOHA, forms.LOHA, _loha),
+    MethodRow(
+        "lycoris",
+        "LyCORIS: its names, defaults and presets for LoRA and LoHa",
+        LycorisArgs,
+        ("lycoris.kohya",),
+        chooser=_presets,
+        maker=_lycoris,
+    ),
 )
 
 

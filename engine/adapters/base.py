@@ -1,4 +1,4 @@
-"""What training sees of a method, and what a method is built by.
+"""What training sees of a method, and what a method is built by. Imports no torch.
 
 An adapter replaces the `forward` of its layer, on that one instance. The module tree, its names and its weights stay as they are. Several
 adapters may be attached to one layer; they are detached in the reverse order.
@@ -14,26 +14,23 @@ import functools
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Protocol
-
-import torch
-from torch import Tensor, nn
+from typing import TYPE_CHECKING, Protocol, TypeAlias
 
 from engine.errors import UserError
 
-Forward = Callable[[Tensor], Tensor]
+if TYPE_CHECKING:
+    import torch
+    from torch import Tensor, nn
+
+Forward: TypeAlias = "Callable[[Tensor], Tensor]"
 
 
-class Site(Protocol):
-    """A place where an adapter may sit; the model families make these."""
+class Spot(Protocol):
+    """A place where an adapter may sit, by names and shapes alone; the model families make these."""
 
     @property
     def name(self) -> str:
         """The module's name in an adapter file: `lora_unet_down_blocks_0_attentions_0_proj_in`. No dots."""
-
-    @property
-    def layer(self) -> nn.Module:
-        """The Linear, Conv2d, LayerNorm or GroupNorm itself."""
 
     @property
     def part(self) -> str:
@@ -47,8 +44,20 @@ class Site(Protocol):
     def place(self) -> str:
         """`attention`, `feed_forward` or `transformer` (the rest of one), `resnet`, `sampler`, or `end` of the U-Net."""
 
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """That of the layer's weight: [out, in], [out, in, k, k], or [channels] of a norm."""
+
+
+class Site(Spot, Protocol):
+    """A spot with its layer."""
+
+    @property
+    def layer(self) -> nn.Module:
+        """The Linear, Conv2d, LayerNorm or GroupNorm itself."""
+
     def weight(self) -> Tensor:
-        """The layer's weight as it computes with it: [out, in], [out, in, k, k], or [channels] of a norm."""
+        """The layer's weight as it computes with it, of the spot's shape."""
 
 
 @dataclass(frozen=True)

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import hashlib
 import math
-from collections import defaultdict
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,9 +15,10 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from engine import adapterfiles, adapters, headers, tensorfile
+from engine import headers, tensorfile
 from engine.adapterfiles import ALPHA, Kind
 from engine.adapters.base import Diverged, NothingLearned
+from engine.adapters.modules import Outline, grouped, outlines
 from engine.errors import UserError
 
 _NAMES = {torch.float32: "F32", torch.float16: "F16", torch.bfloat16: "BF16"}  # in a safetensors header
@@ -50,45 +50,18 @@ def modules(tensors: Mapping[str, Tensor], where: str = "") -> dict[str, Module]
 
     Raises UserError for a tensor of no module, a module of a kind that no method reads, and one that is not whole.
     """
-    found: dict[str, dict[str, Tensor]] = defaultdict(dict)
-    for name, tensor in tensors.items():
-        module, end = adapterfiles.split(name)
-        if not module:
-            raise _unreadable(f"this is not a LoRA file (its tensor `{name}`)", where)
-        found[module][end] = tensor
-    if not found:
-        raise UserError("the file holds no LoRA module", "choose another file", where=where)
-    return {name: _module(name, parts, where) for name, parts in found.items()}
+    found, parts = outlines({name: tuple(tensor.shape) for name, tensor in tensors.items()}, where), grouped(tensors, where)
+    return {name: _module(name, outline, parts[name], where) for name, outline in found.items()}
 
 
-def _module(name: str, parts: Mapping[str, Tensor], where: str) -> Module:
+def _module(name: str, outline: Outline, parts: Mapping[str, Tensor], where: str) -> Module:
     """One module from its tensors by the ends of their names."""
-    again = "the file is damaged or half written; save or download it again"
-    kind = adapterfiles.kind(parts)
-    known = kind.suffixes if kind and any(row.kind is kind for row in adapters.METHODS) else ()
-    strange = next((end for end in parts if end not in (*known, ALPHA)), "")
-    if kind is None or not known:
-        told = f"this file holds {kind.title}, which is not read" if kind else "this is not a LoRA file"
-        raise _unreadable(f"{told} (its tensor `{name}.{next(iter(parts))}`)", where)
-    if strange:
-        raise _unreadable(f"`{name}` is {kind.title} and holds `{strange}` besides, which is not read", where)
-    missing = [end for end in known if end not in parts]
-    if missing:
-        raise UserError(f"`{name}` has no `{missing[0]}`", again, where=where)
-    alpha, ranked = parts.get(ALPHA), parts[kind.rank] if kind.rank else None
-    if alpha is not None and alpha.numel() != 1:
-        raise UserError(f"alpha of `{name}` is not one number: its shape is {list(alpha.shape)}", again, where=where)
+    alpha = parts.get(ALPHA)
     if alpha is not None and not bool(alpha.isfinite()):
+        again = "the file is damaged or half written; save or download it again"
         raise UserError(f"alpha of `{name}` is not a number", again, where=where)
-    if ranked is not None and (ranked.dim() < 2 or not ranked.shape[0]):
-        raise UserError(f"`{name}.{kind.rank}` is no factor: its shape is {list(ranked.shape)}", again, where=where)
-    rank = 1 if ranked is None else ranked.shape[0]
-    return Module(kind, {end: parts[end] for end in known}, float(rank if alpha is None else alpha))
-
-
-def _unreadable(told: str, where: str) -> UserError:
-    kinds = dict.fromkeys(row.kind.title for row in adapters.METHODS if row.kind)
-    return UserError(told, f"choose a file of {' or '.join(kinds)} whose tensors are named as sd-scripts and LyCORIS do", where=where)
+    own = {end: parts[end] for end in outline.kind.suffixes}
+    return Module(outline.kind, own, float(outline.rank if alpha is None else alpha))
 
 
 def write(

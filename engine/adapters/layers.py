@@ -15,6 +15,7 @@ from engine.adapterfiles import Kind
 from engine.adapters import DeltaArgs, fullsize
 from engine.adapters.base import Forward, MethodSettings, Site
 from engine.adapters.file import Module
+from engine.adapters.forms import Form
 from engine.errors import UserError
 
 
@@ -62,7 +63,7 @@ class Layer(nn.Module, ABC):
     """
 
     kind: ClassVar[Kind]  # of the module in a file
-    kinds: ClassVar[frozenset[str]] = frozenset(("linear", "conv1x1", "conv3x3"))  # of the sites it can change
+    form: ClassVar[Form]  # its parameters
     ends: ClassVar[Mapping[str, str]]  # parameter -> the end of its tensor's name in a file
     factors: ClassVar[tuple[str, ...]] = ()  # parameters in each of which the change is linear; the first takes up another alpha
     faster: ClassVar[tuple[str, ...]] = ()  # parameters that LoRA+ has learn faster
@@ -71,25 +72,20 @@ class Layer(nn.Module, ABC):
 
     def __init__(self, site: Site, rank: int, alpha: float, dropout: Dropout, seed: int) -> None:
         super().__init__()
-        if site.kind not in self.kinds or getattr(site.layer, "groups", 1) != 1:
+        if site.kind not in self.form.kinds or getattr(site.layer, "groups", 1) != 1:
             raise TypeError(f"{site.name}: {type(self).__name__} cannot change {site.layer}")
         weight = site.weight()
         self.site, self.rank, self.alpha, self.scale, self.dropout = site, rank, alpha, alpha / rank, dropout
         source = torch.Generator("cpu").manual_seed(seeds.derived(seed, "lora", site.name))
-        for name, shape in self.shapes(weight.shape, rank).items():
+        for name, shape in self.form.shapes(site.shape, rank).items():
             start = torch.zeros(shape, device="meta" if weight.is_meta else "cpu")
-            if not weight.is_meta:
+            if not weight.is_meta and name not in self.form.zeros:
                 self.start(name, start, source)
             setattr(self, name, nn.Parameter(start.to(weight.device)))
 
-    @staticmethod
-    @abstractmethod
-    def shapes(weight: torch.Size, rank: int) -> dict[str, tuple[int, ...]]:
-        """The parameters, in the order of `ends`, for a weight of this shape."""
-
     @abstractmethod
     def start(self, name: str, values: Tensor, source: torch.Generator) -> None:
-        """Fill a parameter's initial values in place; they are zero before. All together they change nothing."""
+        """Fill the initial values of a parameter that does not begin at zero, in place. All together they change nothing."""
 
     @abstractmethod
     def changed(self, weight: Tensor, bias: Tensor | None, strength: float) -> tuple[Tensor, Tensor | None]:

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from engine.adapterfiles import LOHA
+from engine.adapters import forms
 from engine.adapters.layers import Delta
 
 
@@ -20,20 +21,14 @@ class LohaLayer(Delta):
     w2_a: Tensor
     w2_b: Tensor
     kind = LOHA
+    form = forms.LOHA
     ends = {"w1_a": "hada_w1_a", "w1_b": "hada_w1_b", "w2_a": "hada_w2_a", "w2_b": "hada_w2_b"}
     factors = ("w1_a", "w1_b", "w2_a", "w2_b")
     faster = ("w2_a",)  # it starts at zero, as LoRA's up does
 
-    @staticmethod
-    def shapes(weight: torch.Size, rank: int) -> dict[str, tuple[int, ...]]:
-        """[out, r] and [r, in * k * k], twice."""
-        a, b = (weight[0], rank), (rank, weight[1:].numel())
-        return {"w1_a": a, "w1_b": b, "w2_a": a, "w2_b": b}
-
     def start(self, name: str, values: Tensor, source: torch.Generator) -> None:
-        """LyCORIS' values: normal, with a standard deviation of 0.1 for w1_a and of 1 for both b. w2_a stays zero."""
-        if name != "w2_a":
-            values.normal_(std=0.1 if name == "w1_a" else 1.0, generator=source)
+        """LyCORIS' values: normal, with a standard deviation of 0.1 for w1_a and of 1 for both b."""
+        values.normal_(std=0.1 if name == "w1_a" else 1.0, generator=source)
 
     def delta(self) -> Tensor:
         """The weight's change at strength 1, [out, in * k * k]."""

@@ -14,6 +14,7 @@ from torch.autograd.function import FunctionCtx, once_differentiable
 
 from engine import adapterfiles
 from engine.adapterfiles import LORA
+from engine.adapters import forms
 from engine.adapters.base import Forward, MethodSettings
 from engine.adapters.layers import Delta, Dropout, Layer
 
@@ -76,20 +77,15 @@ class LoraLayer(Delta):
     down: Tensor
     up: Tensor
     kind = LORA
+    form = forms.LORA
     ends = {"down": "lora_down.weight", "up": "lora_up.weight"}
     factors = ("up", "down")
     faster = ("up",)
     thin = True
 
-    @staticmethod
-    def shapes(weight: torch.Size, rank: int) -> dict[str, tuple[int, ...]]:
-        """[r, in(, k, k)] and [out, r(, 1, 1)]."""
-        return {"down": (rank, *weight[1:]), "up": (weight[0], rank, *(1,) * (len(weight) - 2))}
-
     def start(self, name: str, values: Tensor, source: torch.Generator) -> None:
-        """Down uniform within 1 / sqrt(inputs), up zero, as sd-scripts has them."""
-        if name == "down":
-            nn.init.kaiming_uniform_(values, a=math.sqrt(5), generator=source)
+        """Down uniform within 1 / sqrt(inputs), as sd-scripts has it."""
+        nn.init.kaiming_uniform_(values, a=math.sqrt(5), generator=source)
 
     def delta(self) -> Tensor:
         """The weight's change at strength 1, [out, in * k * k]."""

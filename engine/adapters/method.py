@@ -189,7 +189,7 @@ def networks(kind: type[Layer], sites: Sequence[Site], settings: MethodSettings)
 def build(
     kind: type[Layer],
     sites: Sequence[Site],
-    places: Sequence[Place],
+    places: Sequence[Place[Site]],
     settings: MethodSettings,
     dropout: Dropout,
     notices: Sequence[str] = (),
@@ -199,16 +199,14 @@ def build(
     With `dim_from_weights` the file says which of `sites` get an adapter, and of which rank.
     """
     if settings.dim_from_weights:
-        if settings.weights is None:
-            raise UserError("there are no weights to take the ranks from", "name a file in network_weights", where="dim_from_weights")
-        places = [place for place, _ in plan.by_file(sites, file.modules(settings.weights, "network_weights"))]
+        modules = None if settings.weights is None else file.modules(settings.weights, "network_weights")
+        found = plan.by_weights(kind.form, kind.kind, sites, modules)
+        places = [Place(site, module.rank, module.alpha) for site, module in found]
         for place in places:
-            _require_changeable(kind, place, "network_weights")
             if not place.alpha:
                 told = f"alpha of `{place.site.name}` is 0 in the file, so that nothing of it could be trained"
                 raise UserError(told, "leave out dim_from_weights, and set network_dim and network_alpha", where="network_weights")
-    if not places:
-        raise UserError(f"no layer of this run takes {kind.kind.title}", "train the U-Net, a text encoder, or both")
+    plan.require_some(kind.kind, places)
     if settings.scale_weight_norms is not None and not kind.factors:
         raise UserError(f"the norm of {kind.kind.title} cannot be held", "leave it out", where="scale_weight_norms")
     method = LayerMethod([kind(place.site, place.dim, place.alpha, dropout, settings.seed) for place in places], settings, notices)
@@ -221,22 +219,15 @@ def of_file(sites: Sequence[Site], tensors: Mapping[str, Tensor], where: str) ->
     """The changes that a file of these tensors holds, over `sites`, not to be trained; its modules may be of several kinds."""
     kinds = {row.kind: row.layer() for row in adapters.METHODS if row.kind and row.layer}
     layers = []
-    for place, module in plan.by_file(sites, file.modules(tensors, where), where):
-        _require_changeable(kinds[module.kind], place, where)
-        layer = kinds[module.kind](place.site, place.dim, place.alpha, Dropout(), 0)
-        _check_fit(place.site.name, module, layer, where)
+    for site, module in plan.by_file(sites, file.modules(tensors, where), where):
+        plan.require_changeable(kinds[module.kind].form, module.kind, site, where)
+        layer = kinds[module.kind](site, module.rank, module.alpha, Dropout(), 0)
+        _check_fit(site.name, module, layer, where)
         layer.unpack(module)
         layers.append(layer)
     method = LayerMethod(layers, MethodSettings(1, None, None, DeltaArgs(), 0))
     method.train(False)
     return method
-
-
-def _require_changeable(kind: type[Layer], place: Place, where: str) -> None:
-    """Raise UserError where a file's module stands at a layer that its kind cannot change."""
-    if place.site.kind not in kind.kinds:
-        told = f"`{place.site.name}` is a {place.site.kind} here, which no {kind.kind.title} changes"
-        raise UserError(told, "use a file that was made for this kind of model", where=where)
 
 
 def _check_fit(name: str, module: Module, layer: Layer, where: str) -> None:

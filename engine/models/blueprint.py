@@ -20,6 +20,11 @@ def tensors(spec: Spec) -> dict[str, Shape]:
     return dict(_vae(spec)) if isinstance(spec, VaeSpec) else dict(_clip(spec))
 
 
+def positions(spec: Spec) -> int:
+    """Positions 0, 1, 2, ... that the loaded network holds besides, each 8 bytes in any number format; no file has them."""
+    return spec.positions if isinstance(spec, ClipSpec) else 0
+
+
 def _conv(name: str, into: int, out: int, kernel: int = 3) -> Iterator[Named]:
     yield f"{name}.weight", (out, into, kernel, kernel)
     yield f"{name}.bias", (out,)

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Literal, Protocol, cast
 
 from engine.models.configs import config_of
 from engine.models.layouts import PartSource
-from engine.models.specs import Json
+from engine.models.specs import Json, Shape
 
 if TYPE_CHECKING:
     import torch
@@ -58,17 +58,25 @@ class LatentSpec:
 
 
 @dataclass(frozen=True)
-class Site:
-    """One layer that an adapter may change, under the name its saved file uses."""
+class Spot:
+    """One layer that an adapter may change, without the layer: what names and shapes tell of it."""
 
-    name: str  # e.g. "lora_unet_down_blocks_0_attentions_0_proj_in"; SDXL's U-Net uses the original layout's names
-    layer: nn.Module  # a Linear, Conv2d, LayerNorm or GroupNorm
+    name: str  # in adapter files, e.g. "lora_unet_down_blocks_0_attentions_0_proj_in"; SDXL's U-Net uses the original layout's names
     part: str  # "unet", "text_encoder", "text_encoder_2"
     kind: LayerKind
     place: Place  # "transformer": what is neither attention nor feed-forward there; "end": the U-Net's first and last layers, time
+    shape: Shape  # of the weight: [out, in], [out, in, k, k], or [channels] of a norm
+    module: str  # its name in the network, as files in diffusers' layout have it
+
+
+@dataclass(frozen=True)
+class Site(Spot):
+    """One layer that an adapter may change, in a network that is there."""
+
+    layer: nn.Module  # a Linear, Conv2d, LayerNorm or GroupNorm
 
     def weight(self) -> Tensor:
-        """The base weight, [out, in], [out, in, k, k], or [channels] of a norm."""
+        """The base weight, of the site's `shape`."""
         return cast("Tensor", self.layer.weight)
 
 

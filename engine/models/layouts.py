@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal
 
@@ -21,6 +21,8 @@ class PartRow:
     pad: str = "<|endoftext|>"  # the tokenizer's padding, for the diffusers layout
     tokenizer: str = ""  # the tokenizer's folder
     model_class: str = ""  # in transformers or diffusers
+    adapter_prefix: str = ""  # how adapter files begin the names of its layers; empty where no layer takes an adapter
+    adapter_names: Literal["original", "diffusers"] = "diffusers"  # the layout whose names they go on with
 
     @property
     def is_text(self) -> bool:
@@ -35,12 +37,22 @@ class FamilyLayout:
     name: str
     title: str
     parts: tuple[PartRow, ...]
+    vae_in_fp16: bool  # whether the autoencoder is accurate in it; else it makes NaN there
     scale: float  # of the latents; tells the families' autoencoders apart, whose shapes are equal
     pipeline: str
 
     def part(self, name: str) -> PartRow:
         """The row of one network."""
         return next(row for row in self.parts if row.name == name)
+
+    @property
+    def text_parts(self) -> tuple[str, ...]:
+        """The networks that encode text, in the order in which captions pass through them."""
+        return tuple(row.name for row in self.parts if row.is_text)
+
+    def vae_exact(self, fp16: bool, no_half_vae: bool) -> bool:
+        """Whether the autoencoder is float32 whatever the run computes in; `fp16`: whether that is fp16."""
+        return no_half_vae or (fp16 and not self.vae_in_fp16)
 
 
 @dataclass(frozen=True)
@@ -54,20 +66,15 @@ class PartSource:
     spec: Spec
 
 
-_CLIP_L = PartRow(
-    "text_encoder", "clip", ("conditioner.embedders.0.transformer.",), tokenizer="tokenizer", model_class="CLIPTextModel",
-)  # fmt: skip
-_UNET = PartRow("unet", "unet", ("model.diffusion_model.",), model_class="UNet2DConditionModel")
+_CLIP = PartRow("text_encoder", "clip", (), tokenizer="tokenizer", model_class="CLIPTextModel")
+_UNET = PartRow("unet", "unet", ("model.diffusion_model.",), model_class="UNet2DConditionModel", adapter_prefix="lora_unet")
 VAE = PartRow("vae", "vae", ("first_stage_model.", "vae."), model_class="AutoencoderKL")
 
 SD1 = FamilyLayout(
     "sd1",
     "Stable Diffusion 1.x",
-    (
-        PartRow("text_encoder", "clip", ("cond_stage_model.transformer.",), tokenizer="tokenizer", model_class="CLIPTextModel"),
-        _UNET,
-        VAE,
-    ),
+    (replace(_CLIP, prefixes=("cond_stage_model.transformer.",), adapter_prefix="lora_te"), _UNET, VAE),
+    True,
     0.18215,
     "StableDiffusionPipeline",
 )
@@ -75,14 +82,21 @@ SDXL = FamilyLayout(
     "sdxl",
     "Stable Diffusion XL",
     (
-        _CLIP_L,
+        replace(_CLIP, prefixes=("conditioner.embedders.0.transformer.",), adapter_prefix="lora_te1"),
         PartRow(
             "text_encoder_2", "open_clip", ("conditioner.embedders.1.model.",), "gelu", "!", "tokenizer_2", "CLIPTextModelWithProjection",
+            adapter_prefix="lora_te2",
         ),
-        _UNET,
+        replace(_UNET, adapter_names="original"),
         VAE,
     ),
+    False,
     0.13025,
     "StableDiffusionXLPipeline",
 )  # fmt: skip
 LAYOUTS = (SD1, SDXL)
+
+
+def layout_of(family: str) -> FamilyLayout:
+    """The layout of a family, by its name in `engine.models.FAMILIES`."""
+    return next(row for row in LAYOUTS if row.name == family)

@@ -15,7 +15,7 @@ from engine.errors import UserError
 from engine.models import configs, refusals, specs
 from engine.models.accounting import FileNetwork, extra_tensors
 from engine.models.family import Checkpoint, Marks
-from engine.models.layouts import LAYOUTS, SD1, SDXL, VAE, FamilyLayout, PartRow, PartSource
+from engine.models.layouts import LAYOUTS, SD1, SDXL, VAE, FamilyLayout, PartRow, PartSource, layout_of
 from engine.models.refusals import few
 from engine.models.tensor_sources import Source, open_file, open_folder, read_json
 from engine.models.specs import ClipSpec, Json, Shapes, Spec, UnetSpec, VaeSpec
@@ -46,7 +46,7 @@ def recognise(path: Path) -> Checkpoint:
 
 def recognise_vae(path: Path, family: str) -> PartSource:
     """An autoencoder for `family`: from a checkpoint, a VAE file (either naming), a diffusers model or a VAE folder. Raises UserError."""
-    layout = next(layout for layout in LAYOUTS if layout.name == family)
+    layout = layout_of(family)
     if not files.is_there(path):
         raise refusals.not_found(path, "vae")
     if path.is_dir():

@@ -22,7 +22,7 @@ class StableDiffusion:
     name = "sd1"
     latent = LatentSpec(channels=4, stride=8, scale=(SD1.scale,))
     parts: tuple[str, ...] = ("unet", "vae", "text_encoder")
-    text_parts: tuple[str, ...] = ("text_encoder",)
+    text_parts = SD1.text_parts
     uses_clip_skip = True
     architecture = "stable-diffusion-v1"
     implementation = "diffusers"
@@ -33,7 +33,7 @@ class StableDiffusion:
 
     def vae_dtype(self, wanted: torch.dtype, no_half_vae: bool = False) -> torch.dtype:
         """SD1's autoencoder is accurate in half precision."""
-        return torch.float32 if no_half_vae else wanted
+        return torch.float32 if SD1.vae_exact(wanted == torch.float16, no_half_vae) else wanted
 
     def load(self, checkpoint: Checkpoint, part: str, dtype: torch.dtype | None, device: torch.device | str) -> nn.Module:
         """One network, frozen and in eval mode."""
@@ -64,9 +64,7 @@ class StableDiffusion:
 
     def sites(self, part: str, network: nn.Module) -> list[Site]:
         """In the full-size U-Net 192 of transformers, 86 more of residual blocks, 4 ends, and norms; 72 in the encoder."""
-        if part == "unet":
-            return sites.unet_sites(network, "diffusers")
-        return sites.encoder_sites(network, part, "lora_te") if part in self.text_parts else []
+        return sites.sites(SD1.part(part), network)
 
     def save(self, parts: Mapping[str, nn.Module], target: Target) -> None:
         """Write a whole checkpoint."""

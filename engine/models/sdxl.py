@@ -18,8 +18,6 @@ from engine.models.layouts import SDXL
 if TYPE_CHECKING:
     from diffusers import UNet2DConditionModel
 
-_PREFIXES = {"text_encoder": "lora_te1", "text_encoder_2": "lora_te2"}
-
 
 class StableDiffusionXL:
     """The family `sdxl`; see `family.Family`."""
@@ -27,7 +25,7 @@ class StableDiffusionXL:
     name = "sdxl"
     latent = LatentSpec(channels=4, stride=8, scale=(SDXL.scale,))
     parts: tuple[str, ...] = ("unet", "vae", "text_encoder", "text_encoder_2")
-    text_parts: tuple[str, ...] = ("text_encoder", "text_encoder_2")
+    text_parts = SDXL.text_parts
     uses_clip_skip = False
     architecture = "stable-diffusion-xl-v1-base"
     implementation = "https://github.com/Stability-AI/generative-models"
@@ -38,7 +36,7 @@ class StableDiffusionXL:
 
     def vae_dtype(self, wanted: torch.dtype, no_half_vae: bool = False) -> torch.dtype:
         """Never fp16, in which SDXL's autoencoder makes NaN: bf16 where that is wanted, else fp32."""
-        return torch.bfloat16 if wanted == torch.bfloat16 and not no_half_vae else torch.float32
+        return torch.float32 if SDXL.vae_exact(wanted == torch.float16, no_half_vae) else wanted
 
     def load(self, checkpoint: Checkpoint, part: str, dtype: torch.dtype | None, device: torch.device | str) -> nn.Module:
         """One network, frozen and in eval mode."""
@@ -79,9 +77,7 @@ class StableDiffusionXL:
 
     def sites(self, part: str, network: nn.Module) -> list[Site]:
         """In the full-size U-Net 722 of transformers, 66 more of residual blocks, 6 ends, and norms; 72 and 192 in the encoders."""
-        if part == "unet":
-            return sites.unet_sites(network, "original")
-        return sites.encoder_sites(network, part, _PREFIXES[part]) if part in _PREFIXES else []
+        return sites.sites(SDXL.part(part), network)
 
     def save(self, parts: Mapping[str, nn.Module], target: Target) -> None:
         """Write a whole checkpoint."""

@@ -1,4 +1,7 @@
-"""The table of optimizers: names, options and their ranges. One more is one options dataclass and one row of `OPTIMIZERS`."""
+"""The table of optimizers: names, options and their ranges.
+
+One more is a dataclass of its options, a function of `states` and a row of `OPTIMIZERS`.
+"""
 
 from __future__ import annotations
 
@@ -7,6 +10,8 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from engine.errors import find_row
+from engine.optimization import states
+from engine.optimization.states import State
 
 
 def option(default: Any, help: str) -> Any:
@@ -69,19 +74,39 @@ class OptimizerRow:
     target: str  # "module:Class", imported when it is used
     help: str
     options: type
+    state: State  # what it keeps on the device
     package: str = ""  # the package to install when it is optional
     gpu_only: bool = False
     recommended_rate: float | None = None  # what `learning_rate` should be, for one that estimates its own rate
 
 
 OPTIMIZERS: tuple[OptimizerRow, ...] = (
-    OptimizerRow("AdamW", "torch.optim:AdamW", "the usual choice; 8 bytes of state a parameter", AdamWArgs),
+    OptimizerRow("AdamW", "torch.optim:AdamW", "the usual choice; 8 bytes of state a parameter", AdamWArgs, states.adamw),
     OptimizerRow(
-        "AdamW8bit", "bitsandbytes.optim:AdamW8bit", "AdamW with 2 bytes of state a parameter", AdamWArgs, "bitsandbytes", gpu_only=True
+        "AdamW8bit",
+        "bitsandbytes.optim:AdamW8bit",
+        "AdamW with 2 bytes of state a parameter",
+        AdamWArgs,
+        states.adamw_8bit,
+        "bitsandbytes",
+        gpu_only=True,
     ),
-    OptimizerRow("Lion", "lion_pytorch:Lion", "sign of the momentum; use a third to a tenth of AdamW's rate", LionArgs),
-    OptimizerRow("Adafactor", "transformers.optimization:Adafactor", "factored state: almost no memory", AdafactorArgs),
-    OptimizerRow("Prodigy", "prodigyopt:Prodigy", "estimates its rate; set learning_rate to 1", ProdigyArgs, recommended_rate=1.0),
+    OptimizerRow("Lion", "lion_pytorch:Lion", "sign of the momentum; use a third to a tenth of AdamW's rate", LionArgs, states.lion),
+    OptimizerRow(
+        "Adafactor",
+        "transformers.optimization:Adafactor",
+        "factored state: almost no memory",
+        AdafactorArgs,
+        lambda trained, args: states.adafactor(trained, args.beta1),
+    ),
+    OptimizerRow(
+        "Prodigy",
+        "prodigyopt:Prodigy",
+        "estimates its rate; set learning_rate to 1",
+        ProdigyArgs,
+        lambda trained, args: states.prodigy(trained, args.betas[0]),
+        recommended_rate=1.0,
+    ),
 )
 
 

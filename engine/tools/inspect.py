@@ -15,7 +15,7 @@ from engine.adapterfiles import Kind
 from engine.errors import UserError, plural
 from engine.models import blueprint
 from engine.models.family import Checkpoint
-from engine.models.layouts import LAYOUTS, SD1, SDXL
+from engine.models.layouts import SD1, SDXL, layout_of
 from engine.models.recognise import recognise
 from engine.models.specs import ClipSpec, Spec, UnetSpec
 from engine.models.tensor_sources import Entry, Source, open_file, open_folder
@@ -57,7 +57,7 @@ def _line(label: str, value: str) -> str:
 
 
 def _checkpoint(checkpoint: Checkpoint) -> Iterator[str]:
-    title = next(layout.title for layout in LAYOUTS if layout.name == checkpoint.family)
+    title = layout_of(checkpoint.family).title
     yield _line("file", str(checkpoint.path))
     yield _line("is", f"a {title} base model, {checkpoint.layout} layout")
     zero = ", zero terminal SNR" if checkpoint.zero_terminal_snr else ""
