@@ -13,6 +13,7 @@ import torch
 
 from engine.adapters.base import ParamGroup
 from engine.errors import UserError
+from engine.optimization import states
 from engine.optimization.optimizers import OPTIMIZERS, AdamWArgs, OptimizerRow, find_optimizer
 from engine.optimization.schedules import SCHEDULES, ScheduleRow, find_schedule
 from engine.training.optim import (
@@ -228,7 +229,7 @@ def package(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Callabl
         made.append(f"own_optimizers_{tmp_path.name.replace('-', '_')}")
         (tmp_path / f"{made[-1]}.py").write_text(code, encoding="utf-8")
         importlib.invalidate_caches()
-        return OptimizerRow("Own", f"{made[-1]}:Own", "", AdamWArgs, made[-1])
+        return OptimizerRow("Own", f"{made[-1]}:Own", "", AdamWArgs, states.adamw, package=made[-1])
 
     yield make
     for name in made:
@@ -267,7 +268,7 @@ def test_whatever_an_optional_optimizer_raises_is_told_before_the_start(
 
 @pytest.mark.parametrize("optional", ["no-such-package", ""])
 def test_an_optimizer_that_is_not_installed(optional: str) -> None:
-    missing = OptimizerRow("Own", "no_such_module:Own", "", AdamWArgs, optional, gpu_only=True)
+    missing = OptimizerRow("Own", "no_such_module:Own", "", AdamWArgs, states.adamw, package=optional, gpu_only=True)
     with pytest.raises(UserError, match="No module named 'no_such_module'"):
         require_available(missing, CARD)
 
