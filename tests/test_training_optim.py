@@ -213,7 +213,7 @@ def test_what_an_optimizer_needs_is_asked_before_the_start() -> None:
     with pytest.raises(UserError, match="AdamW8bit needs an NVIDIA card; this run is on the CPU") as caught:
         require_available(find_optimizer("AdamW8bit"), CPU)
     assert caught.value.where == "optimizer_type"
-    missing = OptimizerRow("Own", "no_such_module:Own", "", object, "no-such-package", gpu_only=True)
+    missing = OptimizerRow("Own", "no_such_module:Own", "", object, lambda trained, args: (), "no-such-package", gpu_only=True)
     with pytest.raises(UserError, match="Own needs the package `no-such-package`, which cannot be imported"):
         require_available(missing, CARD)
 
