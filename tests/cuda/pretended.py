@@ -33,6 +33,8 @@ _ONE_FORMAT = (
     "native_group_norm", "native_layer_norm", "native_group_norm_backward", "native_layer_norm_backward", "convolution",
     "convolution_backward", "mm", "bmm", "addmm", "baddbmm", "_scaled_dot_product_flash_attention_for_cpu",
 )  # fmt: skip
+# Computed in fp32 and rounded, as a card sums them. The CPU's own kernels for 16 bits take up to sixty times as long.
+_WIDENED = ("convolution", "convolution_backward", "mm", "bmm", "addmm", "baddbmm")
 
 
 class Mismatch(RuntimeError):
@@ -121,7 +123,7 @@ def dispatch(func, args, kwargs):  # type: ignore[no-untyped-def] # torch's own 
     if target is not None and target.type == "cuda":
         plain_kwargs["device"] = CPU
         plain_kwargs.pop("pin_memory", None)
-    result = func(*plain_args, **plain_kwargs)
+    result = _widened(func, plain_args, plain_kwargs) if name in _WIDENED and cards else func(*plain_args, **plain_kwargs)
     if name == "_to_copy":
         return _copied(args[0], result, target)
     if name == "copy_":
@@ -130,6 +132,18 @@ def dispatch(func, args, kwargs):  # type: ignore[no-untyped-def] # torch's own 
     if isinstance(result, torch.Tensor) and target is not None:
         return OnCard(result) if target.type == "cuda" else result
     return _on_card(func, args, kwargs, result) if cards else result
+
+
+def _widened(func, args, kwargs):  # type: ignore[no-untyped-def] # torch's own protocol
+    """The result of an operation whose sums are fp32 whatever its format is."""
+    formats = {value.dtype for value in tree_flatten((args, kwargs))[0] if isinstance(value, torch.Tensor)}
+    if formats.isdisjoint((torch.float16, torch.bfloat16)):
+        return func(*args, **kwargs)
+    (narrow,) = formats  # `_require_one_format` saw to it
+    out = kwargs.get("out")
+    args, kwargs = tree_map(lambda value: value.float() if isinstance(value, torch.Tensor) else value, (args, kwargs))
+    result = tree_map(lambda value: value.to(narrow) if isinstance(value, torch.Tensor) else value, func(*args, **kwargs))
+    return result if out is None else out.copy_(result)
 
 
 def _require_one_device(func: object, name: str, args: Sequence[object], tensors: Sequence[Tensor]) -> None:
@@ -201,16 +215,16 @@ def _on_card(func, args, kwargs, result):  # type: ignore[no-untyped-def] # torc
 
 
 def place() -> str:
-    """The nearest line of ours, as `training/loop.py:55`; of another library where none of ours is near."""
+    """The nearest line of ours and its function, as `training/loop.py:55 run`; of another library where none of ours is near."""
     frame, outer = sys._getframe(1), ""
     for _ in range(80):
         if frame is None:
             break
         name = frame.f_code.co_filename.replace("\\", "/")
         if "/engine/" in name and "site-packages" not in name:
-            return f"{name.rpartition('/engine/')[2]}:{frame.f_lineno}"
+            return f"{name.rpartition('/engine/')[2]}:{frame.f_lineno} {frame.f_code.co_name}"
         if not outer and "/torch/" not in name and "/tests/cuda/" not in name:
-            outer = f"{name.rpartition('/')[2]}:{frame.f_lineno}"
+            outer = f"{name.rpartition('/')[2]}:{frame.f_lineno} {frame.f_code.co_name}"
         frame = frame.f_back
     return outer or "?"
 
