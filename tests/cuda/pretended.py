@@ -10,7 +10,8 @@ It cannot show whether a kernel exists, cuDNN's workspaces, a card's own NaN, ti
 from __future__ import annotations
 
 import collections
-import sys
+import functools
+import time
 import types
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -21,6 +22,7 @@ from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_flatten, tree_map, tree_unflatten
 
+from benchmarks.counts import place
 from tests.cuda import guard
 
 Arguments, Keywords = Sequence[object], Mapping[str, object]
@@ -196,37 +198,43 @@ def _note_upload(source: Tensor) -> None:
         LEDGER.pageable[place()] += 1
 
 
+@functools.cache
+def _writes(func) -> tuple[tuple[int, str], ...]:  # type: ignore[no-untyped-def] # torch's own protocol
+    """Number and name of the arguments that an operation writes into."""
+    arguments = enumerate(func._schema.arguments)
+    return tuple((number, argument.name) for number, argument in arguments if argument.alias_info and argument.alias_info.is_write)
+
+
 def _on_card(func, args, kwargs, result):  # type: ignore[no-untyped-def] # torch's own protocol
     """Results as tensors of the card. What an operation writes into stays the same object."""
     written = {}
-    for number, argument in enumerate(func._schema.arguments):
-        if argument.alias_info is not None and argument.alias_info.is_write:
-            given = args[number] if number < len(args) else kwargs.get(argument.name)
-            for one in given if isinstance(given, (list, tuple)) else [given]:
-                if isinstance(one, OnCard):
-                    written[id(one.values)] = one
+    for number, name in _writes(func):
+        given = args[number] if number < len(args) else kwargs.get(name)
+        for one in given if isinstance(given, (list, tuple)) else [given]:
+            if isinstance(one, OnCard):
+                written[id(one.values)] = one
 
     def wrapped(value: object) -> object:
         if not isinstance(value, torch.Tensor) or isinstance(value, OnCard):
             return value
         return written[id(value)] if id(value) in written else OnCard(value)
 
-    return tree_map(wrapped, result)
+    return wrapped(result) if isinstance(result, torch.Tensor) else tree_map(wrapped, result)
 
 
-def place() -> str:
-    """The nearest line of ours and its function, as `training/loop.py:55 run`; of another library where none of ours is near."""
-    frame, outer = sys._getframe(1), ""
-    for _ in range(80):
-        if frame is None:
-            break
-        name = frame.f_code.co_filename.replace("\\", "/")
-        if "/engine/" in name and "site-packages" not in name:
-            return f"{name.rpartition('/engine/')[2]}:{frame.f_lineno} {frame.f_code.co_name}"
-        if not outer and "/torch/" not in name and "/tests/cuda/" not in name:
-            outer = f"{name.rpartition('/')[2]}:{frame.f_lineno} {frame.f_code.co_name}"
-        frame = frame.f_back
-    return outer or "?"
+class Event:
+    """Stands in for `torch.cuda.Event`: the pretended card has done at once what it is asked."""
+
+    def __init__(self, enable_timing: bool = False) -> None:
+        self._at = 0.0
+
+    def record(self, stream: object = None) -> None:
+        """Now."""
+        self._at = time.perf_counter()
+
+    def elapsed_time(self, later: Event) -> float:
+        """Milliseconds until `later`."""
+        return (later._at - self._at) * 1000
 
 
 def install(model: Model) -> None:
@@ -269,6 +277,7 @@ def install(model: Model) -> None:
     }
     for name, answer in answers.items():
         setattr(torch.cuda, name, _counted(name, answer))
+    torch.cuda.Event = Event  # type: ignore[assignment, misc]
     torch.utils.checkpoint.get_device_states = lambda *args: ([], [])
     torch.utils.checkpoint.set_device_states = lambda *args, **kwargs: None
     torch.Tensor.pin_memory = _pin
