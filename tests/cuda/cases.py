@@ -7,6 +7,7 @@ import re
 from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass
+from itertools import pairwise
 from pathlib import Path
 
 STEPS = 4
@@ -28,6 +29,7 @@ KINDS = (
     ("training/previews.py", "", "pictures"),
     ("generation/", "", "pictures"),
     ("training/optim.py", "step", "optimizer"),
+    ("models/networks.py", "", "loading"),
 )
 # Where what is not pinned is copied to the card: before the first step, and for sample pictures.
 LOADING = ("models/weights.py", "adapters/", "training/encoding.py", "diffusion/schedule.py", "generation/", "training/previews.py")
@@ -50,6 +52,7 @@ class Case:
     cached: int = LATENTS  # reads while pictures and captions are encoded
     pictures: int = 0  # reads while sample pictures are made
     optimizer: int = 0  # reads in each optimizer step
+    loading: int = 0  # reads while networks are built
     in_ci: bool = False
 
     @property
@@ -71,12 +74,14 @@ CASES = (
     train("sd-bf16-asked-of-pascal", *SD, *UNET, "--mixed_precision", "bf16", precision="fp16", capability=(6, 1), cached=LATENTS + 1),
     train("sd-pictures", *SD, *SAMPLED, *UNET, "--sample_every_n_steps", "2", "--save_every_n_steps", "2",
           saves=2, cached=LATENTS + 1, pictures=3 * A_PICTURE + 1),
-    train("sd-dropouts", *SD, *CHECKPOINTED, *DROPOUTS, "--gradient_accumulation_steps", "2", "--min_snr_gamma", "5", steps=2, in_ci=True),
+    train("sd-dropouts", *SD, *CHECKPOINTED, *DROPOUTS, "--gradient_accumulation_steps", "2", "--min_snr_gamma", "5",
+          steps=1, every=1, in_ci=True),
     train("sd-checkpointed", *SD, *SAMPLED, *CHECKPOINTED, "--max_token_length", "225", pictures=2 * A_PICTURE),
     train("sd-loha", *SD, *UNET, "--network_module", "networks.loha", cached=LATENTS + 1),
-    train("sdxl-bf16", *SDXL, *SAMPLED, *UNET, *CHECKPOINTED, cached=LATENTS + 3, pictures=2 * A_PICTURE + 2, in_ci=True),
-    train("sdxl-fp16", *SDXL, *SAMPLED, precision="fp16", capability=(7, 5), pictures=2 * A_PICTURE),
-    train("sdxl-fp32", *SDXL, *UNET, "--mixed_precision", "no", "--cache_text_encoder_outputs", "false", precision="no"),
+    train("sdxl-bf16", *SDXL, *SAMPLED, *UNET, *CHECKPOINTED, steps=2, cached=LATENTS + 2,
+          pictures=2 * A_PICTURE + 2, loading=1, in_ci=True),
+    train("sdxl-fp16", *SDXL, *SAMPLED, precision="fp16", capability=(7, 5), pictures=2 * A_PICTURE, loading=1),
+    train("sdxl-fp32", *SDXL, *UNET, "--mixed_precision", "no", "--cache_text_encoder_outputs", "false", precision="no", loading=1),
     Case("cache", ("cache", *SD, *UNET), cached=LATENTS + 1, saves=0),
     Case("sample", ("sample", *SD), saves=0, cached=0, in_ci=True),
     Case("proof", ("doctor", "--run"), every=1),
@@ -152,6 +157,7 @@ def expected(case: Case, folder: Path) -> Counter[str]:
             "figures": case.steps // case.every if trains else 0,
             "file": PROOF_TENSORS if case.command == "doctor" else file,
             "cache": case.cached,
+            "loading": case.loading,
             "pictures": case.pictures,
             "optimizer": case.optimizer * case.steps if trains else 0,
         }
@@ -167,7 +173,12 @@ def tensors(file: Path) -> int:
 
 def check_alike(outputs: list[str]) -> None:
     """Hold the losses of the same training in several formats within 2 % of each other, step by step."""
-    shown = [losses(output) for output in outputs]
-    steps = [[mean * number - before * (number - 1) for number, before, mean in zip(range(1, 9), [0.0, *means], means)] for means in shown]
+    steps = [_steps(losses(output)) for output in outputs]
     for each in zip(*steps, strict=True):
         assert max(each) <= 1.02 * min(each), f"losses of {len(outputs)} formats, a list each: {steps}"
+
+
+def _steps(means: list[float]) -> list[float]:
+    """The loss of each step, from the means since the beginning."""
+    totals = [mean * number for number, mean in enumerate(means, start=1)]
+    return [after - before for before, after in pairwise([0.0, *totals])]

@@ -20,7 +20,9 @@ def pretended(root: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[
     command = [sys.executable, "-s", "-X", "utf8", "-m", "tests.cuda.pretend"]
     with (
         errors.open("w", encoding="utf-8") as told,
-        subprocess.Popen(command, cwd=root, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=told, text=True, encoding="utf-8") as server,
+        subprocess.Popen(
+            command, cwd=root, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=told, text=True, encoding="utf-8"
+        ) as server,
     ):
         requests, answers = server.stdin, server.stdout
         assert requests and answers

@@ -1,4 +1,4 @@
-"""Backward passes over tensors that say `cuda`, on a torch without CUDA: all that the instruments ask of guard.py, in a process of its own."""
+"""Backward passes over tensors that say `cuda`, on a torch without CUDA: all that the instruments ask of guard.py."""
 
 from __future__ import annotations
 

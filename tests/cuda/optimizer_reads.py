@@ -20,7 +20,7 @@ _STEPS = 3  # the last is counted: the optimizer's state is there
 
 
 def measure() -> dict[str, dict[str, list[dict[str, int]]]]:
-    """Optimizer -> format -> for each of `TENSORS` trained, the reads and the calls of `synchronize`. Empty where its package is missing."""
+    """Optimizer -> format -> for each of `TENSORS` the reads and the calls of `synchronize`; empty where its package is missing."""
     return {row.name: _row(row) for row in OPTIMIZERS}
 
 

@@ -20,7 +20,6 @@ import torch
 import torch.utils.checkpoint
 from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode
-from torch.utils._pytree import tree_flatten, tree_map, tree_unflatten
 
 from benchmarks.counts import place
 from tests.cuda import guard
@@ -108,8 +107,8 @@ class Mode(TorchDispatchMode):
 
 def dispatch(func, args, kwargs):  # type: ignore[no-untyped-def] # torch's own protocol
     """Run one operation on the CPU, and give its results the device that a card would give them."""
-    flat, shape = tree_flatten((args, kwargs))
-    tensors = [value for value in flat if isinstance(value, torch.Tensor)]
+    tensors: list[Tensor] = []
+    plain_args, plain_kwargs = (_changed(given, lambda value: _plain(value, tensors)) for given in (args, kwargs))
     cards = [value for value in tensors if isinstance(value, OnCard)]
     name = func.overloadpacket.__name__
     if name == "_fused_sdp_choice" and cards:
@@ -121,7 +120,6 @@ def dispatch(func, args, kwargs):  # type: ignore[no-untyped-def] # torch's own 
         if name in _READS:
             LEDGER.reads[name, place()] += 1
     target = torch.device(kwargs["device"]) if kwargs.get("device") is not None else None
-    plain_args, plain_kwargs = tree_unflatten([value.values if isinstance(value, OnCard) else value for value in flat], shape)
     if target is not None and target.type == "cuda":
         plain_kwargs["device"] = CPU
         plain_kwargs.pop("pin_memory", None)
@@ -136,15 +134,33 @@ def dispatch(func, args, kwargs):  # type: ignore[no-untyped-def] # torch's own 
     return _on_card(func, args, kwargs, result) if cards else result
 
 
+def _changed(given, change):  # type: ignore[no-untyped-def] # any arguments or results
+    """The same with every tensor changed. Operations nest tensors in lists at most; torch's own tree functions take half of a step."""
+    if isinstance(given, torch.Tensor):
+        return change(given)
+    if isinstance(given, (list, tuple)):
+        return type(given)([_changed(value, change) for value in given])
+    if isinstance(given, dict):
+        return {name: _changed(value, change) for name, value in given.items()}
+    return given
+
+
+def _plain(value: Tensor, tensors: list[Tensor]) -> Tensor:
+    """The tensor of the CPU that holds the values; `value` itself is added to `tensors`."""
+    tensors.append(value)
+    return value.values if isinstance(value, OnCard) else value
+
+
 def _widened(func, args, kwargs):  # type: ignore[no-untyped-def] # torch's own protocol
     """The result of an operation whose sums are fp32 whatever its format is."""
-    formats = {value.dtype for value in tree_flatten((args, kwargs))[0] if isinstance(value, torch.Tensor)}
-    if formats.isdisjoint((torch.float16, torch.bfloat16)):
+    found: list[Tensor] = []
+    _changed((args, kwargs), lambda value: _plain(value, found))
+    (format,) = {value.dtype for value in found}  # `_require_one_format` saw to it
+    if format not in (torch.float16, torch.bfloat16):
         return func(*args, **kwargs)
-    (narrow,) = formats  # `_require_one_format` saw to it
     out = kwargs.get("out")
-    args, kwargs = tree_map(lambda value: value.float() if isinstance(value, torch.Tensor) else value, (args, kwargs))
-    result = tree_map(lambda value: value.to(narrow) if isinstance(value, torch.Tensor) else value, func(*args, **kwargs))
+    args, kwargs = _changed((args, kwargs), torch.Tensor.float)
+    result = _changed(func(*args, **kwargs), lambda value: value.to(format))
     return result if out is None else out.copy_(result)
 
 
@@ -214,12 +230,10 @@ def _on_card(func, args, kwargs, result):  # type: ignore[no-untyped-def] # torc
             if isinstance(one, OnCard):
                 written[id(one.values)] = one
 
-    def wrapped(value: object) -> object:
-        if not isinstance(value, torch.Tensor) or isinstance(value, OnCard):
-            return value
-        return written[id(value)] if id(value) in written else OnCard(value)
+    def wrapped(value: Tensor) -> Tensor:
+        return value if isinstance(value, OnCard) else written[id(value)] if id(value) in written else OnCard(value)
 
-    return wrapped(result) if isinstance(result, torch.Tensor) else tree_map(wrapped, result)
+    return _changed(result, wrapped)
 
 
 class Event:

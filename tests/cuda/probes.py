@@ -47,7 +47,7 @@ OPERATIONS: dict[str, Operation] = {
 
 
 def refusals() -> dict[str, object]:
-    """What is said of each operation where its tensors are alike, where formats differ, and where devices differ; empty where nothing is."""
+    """What is said of each operation where its tensors are alike, where formats differ, and where devices differ."""
     from tests.cuda import pretended
 
     here = torch.ones(2, 4, 4, device="cuda")
