@@ -128,9 +128,10 @@ def check(case: Case, folder: Path, answer: Mapping[str, object]) -> None:
 
 def _check_training(case: Case, folder: Path, output: str) -> None:
     from engine.device import PRECISION_NAMES
+    from engine.errors import plural
 
     assert re.search(rf"^Training `case` on .+, {PRECISION_NAMES[case.precision]}$", output, re.MULTILINE), output
-    assert f"Done: {case.steps} steps" in output
+    assert f"Done: {plural(case.steps, 'step')}" in output
     assert len(losses(output)) == case.steps // case.every
     files = sorted((folder / "output").rglob("*.safetensors"))
     assert len(files) == case.saves
