@@ -4,14 +4,15 @@
 prints the ledger afterwards: `... engine train --config FILE`, `... benchmarks.step sd15`, `... pytest -m gpu`.
 
 Without a module it reads one JSON object a line, {"capability": [8, 6], "arguments": ["train", "--config", "FILE"]}, runs that
-command of the engine, and answers with one: exit status, output, ledger. The tests keep one such process for all their cases, since
-starting torch takes seconds.
+command of the engine, and answers with one: exit status, output, ledger. {"call": "module:function"} runs that function and answers with
+its `result` too. The tests keep one such process: starting torch takes seconds.
 """
 
 from __future__ import annotations
 
 import argparse
 import contextlib
+import importlib
 import io
 import json
 import runpy
@@ -54,20 +55,36 @@ def serve() -> int:
 
 
 def answer(request: dict) -> dict:
-    """Run one of the engine's commands. `error` has the traceback of what is no exit."""
+    """Run one of the engine's commands, or a function. `error` has the traceback of what is no exit."""
+    pretended.install(pretended.Model(tuple(request.get("capability", (8, 6))), request.get("gib", 12.0), count=request.get("count", 1)))
+    with pretended.Mode():
+        return {**run(request["arguments"]), **ledger()} if "arguments" in request else call(request["call"])
+
+
+def run(arguments: list[str]) -> dict:
+    """Run one of the engine's commands in this process, on the card that there is."""
     from engine.__main__ import main as engine
 
-    pretended.install(pretended.Model(tuple(request.get("capability", (8, 6))), request.get("gib", 12.0), count=request.get("count", 1)))
     out = io.StringIO()
-    status, error = None, ""
+    status: object = None
+    error = ""
     try:
-        with pretended.Mode(), contextlib.redirect_stdout(out), contextlib.redirect_stderr(out):
-            status = engine(request["arguments"])
+        with contextlib.redirect_stdout(out), contextlib.redirect_stderr(out):
+            status = engine(arguments)
     except SystemExit as end:
         status = end.code
     except BaseException:  # noqa: BLE001 whatever it is, the test must see it
         error = traceback.format_exc()
-    return {"status": status, "output": out.getvalue(), "error": error, **ledger()}
+    return {"status": status, "output": out.getvalue(), "error": error}
+
+
+def call(name: str) -> dict:
+    """The result of a function without arguments, `module:function`."""
+    module, _, function = name.partition(":")
+    try:
+        return {"result": getattr(importlib.import_module(module), function)(), "error": ""}
+    except BaseException:  # noqa: BLE001 the same
+        return {"result": None, "error": traceback.format_exc()}
 
 
 def ledger() -> dict:

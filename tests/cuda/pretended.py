@@ -10,7 +10,8 @@ It cannot show whether a kernel exists, cuDNN's workspaces, a card's own NaN, ti
 from __future__ import annotations
 
 import collections
-import sys
+import functools
+import time
 import types
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -19,8 +20,8 @@ import torch
 import torch.utils.checkpoint
 from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode
-from torch.utils._pytree import tree_flatten, tree_map, tree_unflatten
 
+from benchmarks.counts import place
 from tests.cuda import guard
 
 Arguments, Keywords = Sequence[object], Mapping[str, object]
@@ -33,6 +34,8 @@ _ONE_FORMAT = (
     "native_group_norm", "native_layer_norm", "native_group_norm_backward", "native_layer_norm_backward", "convolution",
     "convolution_backward", "mm", "bmm", "addmm", "baddbmm", "_scaled_dot_product_flash_attention_for_cpu",
 )  # fmt: skip
+# Computed in fp32 and rounded, as a card sums them. The CPU's own kernels for 16 bits take up to sixty times as long.
+_WIDENED = ("convolution", "convolution_backward", "mm", "bmm", "addmm", "baddbmm")
 
 
 class Mismatch(RuntimeError):
@@ -104,8 +107,8 @@ class Mode(TorchDispatchMode):
 
 def dispatch(func, args, kwargs):  # type: ignore[no-untyped-def] # torch's own protocol
     """Run one operation on the CPU, and give its results the device that a card would give them."""
-    flat, shape = tree_flatten((args, kwargs))
-    tensors = [value for value in flat if isinstance(value, torch.Tensor)]
+    tensors: list[Tensor] = []
+    plain_args, plain_kwargs = (_changed(given, lambda value: _plain(value, tensors)) for given in (args, kwargs))
     cards = [value for value in tensors if isinstance(value, OnCard)]
     name = func.overloadpacket.__name__
     if name == "_fused_sdp_choice" and cards:
@@ -117,11 +120,10 @@ def dispatch(func, args, kwargs):  # type: ignore[no-untyped-def] # torch's own 
         if name in _READS:
             LEDGER.reads[name, place()] += 1
     target = torch.device(kwargs["device"]) if kwargs.get("device") is not None else None
-    plain_args, plain_kwargs = tree_unflatten([value.values if isinstance(value, OnCard) else value for value in flat], shape)
     if target is not None and target.type == "cuda":
         plain_kwargs["device"] = CPU
         plain_kwargs.pop("pin_memory", None)
-    result = func(*plain_args, **plain_kwargs)
+    result = _widened(func, plain_args, plain_kwargs) if name in _WIDENED and cards else func(*plain_args, **plain_kwargs)
     if name == "_to_copy":
         return _copied(args[0], result, target)
     if name == "copy_":
@@ -130,6 +132,36 @@ def dispatch(func, args, kwargs):  # type: ignore[no-untyped-def] # torch's own 
     if isinstance(result, torch.Tensor) and target is not None:
         return OnCard(result) if target.type == "cuda" else result
     return _on_card(func, args, kwargs, result) if cards else result
+
+
+def _changed(given, change):  # type: ignore[no-untyped-def] # any arguments or results
+    """The same with every tensor changed. Operations nest tensors in lists at most; torch's own tree functions take half of a step."""
+    if isinstance(given, torch.Tensor):
+        return change(given)
+    if isinstance(given, (list, tuple)):
+        return type(given)([_changed(value, change) for value in given])
+    if isinstance(given, dict):
+        return {name: _changed(value, change) for name, value in given.items()}
+    return given
+
+
+def _plain(value: Tensor, tensors: list[Tensor]) -> Tensor:
+    """The tensor of the CPU that holds the values; `value` itself is added to `tensors`."""
+    tensors.append(value)
+    return value.values if isinstance(value, OnCard) else value
+
+
+def _widened(func, args, kwargs):  # type: ignore[no-untyped-def] # torch's own protocol
+    """The result of an operation whose sums are fp32 whatever its format is."""
+    found: list[Tensor] = []
+    _changed((args, kwargs), lambda value: _plain(value, found))
+    (format,) = {value.dtype for value in found}  # `_require_one_format` saw to it
+    if format not in (torch.float16, torch.bfloat16):
+        return func(*args, **kwargs)
+    out = kwargs.get("out")
+    args, kwargs = _changed((args, kwargs), torch.Tensor.float)
+    result = _changed(func(*args, **kwargs), lambda value: value.to(format))
+    return result if out is None else out.copy_(result)
 
 
 def _require_one_device(func: object, name: str, args: Sequence[object], tensors: Sequence[Tensor]) -> None:
@@ -182,37 +214,41 @@ def _note_upload(source: Tensor) -> None:
         LEDGER.pageable[place()] += 1
 
 
+@functools.cache
+def _writes(func) -> tuple[tuple[int, str], ...]:  # type: ignore[no-untyped-def] # torch's own protocol
+    """Number and name of the arguments that an operation writes into."""
+    arguments = enumerate(func._schema.arguments)
+    return tuple((number, argument.name) for number, argument in arguments if argument.alias_info and argument.alias_info.is_write)
+
+
 def _on_card(func, args, kwargs, result):  # type: ignore[no-untyped-def] # torch's own protocol
     """Results as tensors of the card. What an operation writes into stays the same object."""
     written = {}
-    for number, argument in enumerate(func._schema.arguments):
-        if argument.alias_info is not None and argument.alias_info.is_write:
-            given = args[number] if number < len(args) else kwargs.get(argument.name)
-            for one in given if isinstance(given, (list, tuple)) else [given]:
-                if isinstance(one, OnCard):
-                    written[id(one.values)] = one
+    for number, name in _writes(func):
+        given = args[number] if number < len(args) else kwargs.get(name)
+        for one in given if isinstance(given, (list, tuple)) else [given]:
+            if isinstance(one, OnCard):
+                written[id(one.values)] = one
 
-    def wrapped(value: object) -> object:
-        if not isinstance(value, torch.Tensor) or isinstance(value, OnCard):
-            return value
-        return written[id(value)] if id(value) in written else OnCard(value)
+    def wrapped(value: Tensor) -> Tensor:
+        return value if isinstance(value, OnCard) else written[id(value)] if id(value) in written else OnCard(value)
 
-    return tree_map(wrapped, result)
+    return _changed(result, wrapped)
 
 
-def place() -> str:
-    """The nearest line of ours, as `training/loop.py:55`; of another library where none of ours is near."""
-    frame, outer = sys._getframe(1), ""
-    for _ in range(80):
-        if frame is None:
-            break
-        name = frame.f_code.co_filename.replace("\\", "/")
-        if "/engine/" in name and "site-packages" not in name:
-            return f"{name.rpartition('/engine/')[2]}:{frame.f_lineno}"
-        if not outer and "/torch/" not in name and "/tests/cuda/" not in name:
-            outer = f"{name.rpartition('/')[2]}:{frame.f_lineno}"
-        frame = frame.f_back
-    return outer or "?"
+class Event:
+    """Stands in for `torch.cuda.Event`: the pretended card has done at once what it is asked."""
+
+    def __init__(self, enable_timing: bool = False) -> None:
+        self._at = 0.0
+
+    def record(self, stream: object = None) -> None:
+        """Now."""
+        self._at = time.perf_counter()
+
+    def elapsed_time(self, later: Event) -> float:
+        """Milliseconds until `later`."""
+        return (later._at - self._at) * 1000
 
 
 def install(model: Model) -> None:
@@ -255,6 +291,7 @@ def install(model: Model) -> None:
     }
     for name, answer in answers.items():
         setattr(torch.cuda, name, _counted(name, answer))
+    torch.cuda.Event = Event  # type: ignore[assignment, misc]
     torch.utils.checkpoint.get_device_states = lambda *args: ([], [])
     torch.utils.checkpoint.set_device_states = lambda *args, **kwargs: None
     torch.Tensor.pin_memory = _pin
