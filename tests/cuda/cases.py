@@ -26,6 +26,7 @@ KINDS = (
     ("training/metrics.py", "read", "figures"),  # one copy an interval
     ("adapters/method.py", "tensors", "file"),
     ("data/cache.py", "", "cache"),
+    ("trials.py", "", "trials"),  # of the card, of fp16
     ("training/previews.py", "", "pictures"),
     ("generation/", "", "pictures"),
     ("training/optim.py", "step", "optimizer"),

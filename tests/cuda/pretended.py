@@ -22,6 +22,7 @@ from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from benchmarks.counts import place
+from engine import trials
 from tests.cuda import guard
 
 Arguments, Keywords = Sequence[object], Mapping[str, object]
@@ -255,6 +256,7 @@ def install(model: Model) -> None:
     """Stand in for `torch.cuda` in this process, and begin a new ledger. May be called again with another card."""
     guard.ensure()
     LEDGER.__init__()  # type: ignore[misc] # everybody keeps the same one
+    trials._CHANNELS, trials._SIDE = 64, 16  # a CPU takes minutes for the real size in fp16
     torch.__future__.set_overwrite_module_params_on_conversion(True)  # Module.to would copy an OnCard without its values
     torch._C._set_only_lift_cpu_tensors(True)  # torch.tensor(..., device="cuda") makes it on the CPU and asks for a copy
     current = [0]
