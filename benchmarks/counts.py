@@ -23,7 +23,7 @@ class Count(TorchDispatchMode):
 
     `operations`: dispatched operations by name, without views and allocations; one of them is one kernel or a few.
     `reads`: those that the host waits for: `_local_scalar_dense` (`.item()`, `bool()`), shapes that depend on values, copies to the CPU.
-    `places`: the same by (operation, line of ours).
+    `places`: those of them that wait for another device than the CPU, by (operation, line of ours).
     `uploads`: tensors copied from the CPU to another device.
     """
 
@@ -42,17 +42,18 @@ class Count(TorchDispatchMode):
         if func.namespace == "aten" and not func.is_view and name not in _NOTHING_TO_DO:
             self.operations[name] += 1
         if _waits(func, name, args):
-            self._read(name)
+            self._read(name, any(isinstance(value, Tensor) and value.device.type != "cpu" for value in args))
         for source, target in _copies(name, args, result):
             if source.device.type != "cpu" and target.device.type == "cpu":
-                self._read("copy to the CPU")
+                self._read("copy to the CPU", True)
             elif source.device.type == "cpu" and target.device.type != "cpu":
                 self.uploads[name] += 1
         return result
 
-    def _read(self, name: str) -> None:
+    def _read(self, name: str, from_device: bool) -> None:
         self.reads[name] += 1
-        self.places[name, place()] += 1
+        if from_device:
+            self.places[name, place()] += 1
 
 
 def place() -> str:
