@@ -20,7 +20,7 @@ from transformers.models.florence2.configuration_florence2 import Florence2Visio
 
 from engine import captioners
 
-WORDS = "red green blue cat dog tree house sky stands sits runs near under on the with two small large old".split()
+WORDS = ("red", "green", "blue", "cat", "dog", "tree", "house", "sky", "stands", "sits", "near", "under", "on", "the", "with", "two", "old")
 BLIP = dataclasses.replace(captioners.row("blip-large"), side=32)
 FLORENCE = dataclasses.replace(captioners.row("florence-2-base"), side=64)
 
@@ -35,8 +35,8 @@ def blip(folder: Path, seed: int = 0) -> Path:
     tokenizer.add_special_tokens([AddedToken(token, special=True) for token in tokens[:5]])
     sizes = {"hidden_size": 32, "intermediate_size": 37, "num_hidden_layers": 2, "num_attention_heads": 4}
     text = BlipTextConfig(
-        **sizes, vocab_size=len(tokens) + 2, bos_token_id=len(tokens), pad_token_id=0, eos_token_id=2, sep_token_id=3, encoder_hidden_size=32,
-        max_position_embeddings=128, initializer_range=0.3,
+        **sizes, vocab_size=len(tokens) + 2, bos_token_id=len(tokens), pad_token_id=0, eos_token_id=2, sep_token_id=3,
+        encoder_hidden_size=32, max_position_embeddings=128, initializer_range=0.3,
     )  # fmt: skip
     vision = BlipVisionConfig(**sizes, image_size=BLIP.side, patch_size=8, initializer_range=0.3)
     torch.manual_seed(seed)

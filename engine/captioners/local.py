@@ -1,4 +1,7 @@
-"""BLIP and Florence-2 from a folder of this machine: pictures as numbers -> captions. Nothing is ever fetched, no downloaded code is run."""
+"""BLIP and Florence-2 from a folder of this machine: pictures -> captions.
+
+Nothing is ever fetched, and no downloaded code is run.
+"""
 
 from __future__ import annotations
 
