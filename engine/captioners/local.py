@@ -6,6 +6,7 @@ Nothing is ever fetched, and no downloaded code is run.
 from __future__ import annotations
 
 import math
+import pickle
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -25,7 +26,7 @@ from transformers.utils import logging
 
 from engine.captioners import Captioner, images
 from engine.captioners.drawing import Draw
-from engine.captioners.folder import CONFIG, Folder, require_tensors, require_tokens
+from engine.captioners.folder import CONFIG, WEIGHTS, Folder, require_tensors, require_tokens
 from engine.errors import UserError
 
 _CLASSES = {"blip": BlipForConditionalGeneration, "florence2": Florence2ForConditionalGeneration}
@@ -62,9 +63,12 @@ class Local:
         tied = set(skeleton.all_tied_weights_keys)
         require_tensors(found, {name: tensor.shape for name, tensor in skeleton.named_parameters() if name not in tied}, row)
         logging.disable_progress_bar()
-        model = network.from_pretrained(
-            str(found.path), dtype=dtype, local_files_only=True, use_safetensors=found.weights.suffix == ".safetensors", weights_only=True
-        )
+        safe = found.weights.suffix == ".safetensors"
+        try:
+            model = network.from_pretrained(str(found.path), dtype=dtype, local_files_only=True, use_safetensors=safe, weights_only=True)
+        except pickle.UnpicklingError as error:
+            hint = f"delete it, and take {WEIGHTS[0]} from {row.repo} on the hub"
+            raise UserError("this file holds more than tensors, and nothing in it is run", hint, where=str(found.weights)) from error
         model.generation_config = GenerationConfig()  # what a folder's generation_config.json says is in the row
         self._model = model.to(device).eval().requires_grad_(False)
         self._ask = self._prompt(config)
