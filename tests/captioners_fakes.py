@@ -25,8 +25,8 @@ BLIP = dataclasses.replace(captioners.row("blip-large"), side=32)
 FLORENCE = dataclasses.replace(captioners.row("florence-2-base"), side=64)
 
 
-def blip(folder: Path, seed: int = 0) -> Path:
-    """A BLIP of two layers; [DEC] (the first id that the tokenizer lacks) begins its captions, as the real one's 30522 does."""
+def blip(folder: Path, seed: int = 0, side: int = BLIP.side) -> Path:
+    """A BLIP of two layers that sees 4 x 4 patches; [DEC] (the first id that the tokenizer lacks) begins its captions, as the real one's 30522 does."""
     tokens = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", "a", "picture", "of", ",", ".", "##s", *WORDS]
     tokenizer = Tokenizer(models.WordPiece({token: at for at, token in enumerate(tokens)}, unk_token="[UNK]"))
     tokenizer.normalizer = normalizers.BertNormalizer(lowercase=True)
@@ -38,7 +38,7 @@ def blip(folder: Path, seed: int = 0) -> Path:
         **sizes, vocab_size=len(tokens) + 2, bos_token_id=len(tokens), pad_token_id=0, eos_token_id=2, sep_token_id=3,
         encoder_hidden_size=32, max_position_embeddings=128, initializer_range=0.3,
     )  # fmt: skip
-    vision = BlipVisionConfig(**sizes, image_size=BLIP.side, patch_size=8, initializer_range=0.3)
+    vision = BlipVisionConfig(**sizes, image_size=side, patch_size=side // 4, initializer_range=0.3)
     torch.manual_seed(seed)
     return _write(BlipForConditionalGeneration(BlipConfig(text_config=text, vision_config=vision)), tokenizer, folder)
 

@@ -16,7 +16,7 @@ from engine.config.known import FILES, SETTINGS, Known, Takes
 from engine.config.words import parse
 
 WITH_SETTINGS = ("train", "check", "cache", "sample", "config")
-SCRIPTS = ("train", "check", "sample", "tensorboard", "doctor")  # commands that a front script calls
+SCRIPTS = ("train", "check", "caption", "sample", "tensorboard", "doctor")  # commands that a front script calls
 LISTED = "Options begin with two dashes, and configs/reference.toml lists them"
 
 Table = list[tuple[list[str], list[str]]]  # words, and what is said
@@ -140,6 +140,13 @@ OTHERS: dict[str, Table] = {
         (["--port", "70000"], ["--port: 70000 is outside 1 to 65535"]),
         (["--browser=maybe"], ["--browser: `maybe` is neither true nor false"]),
         (["--logdir"], ["--logdir: needs a value: --logdir FOLDER"]),
+    ],
+    "caption": [
+        (["pics", "-overwrite"], ["-overwrite: options begin with two dashes; write --overwrite"]),
+        (["pics", "more"], ['more: --train_data_dir takes one value, and that is pics already; a path with spaces stands between quotes: "pics more"']),
+        (["pics", "--num_beam", "0"], ["--num_beams: 0 is less than 1"]),
+        (["pics", "--top_p", "1.5"], ["--top_p: 1.5 is outside 0.01 to 1"]),
+        (["pics", "--caption_weights", "x.pth"], ["--caption_weights: unknown option."]),
     ],
     "doctor": [
         (["-run"], ["-run: options begin with two dashes; write --run"]),

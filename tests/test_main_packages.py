@@ -58,6 +58,7 @@ NEEDS = {
     "train": (["--config", "configs/demo.toml"], "torch"),
     "check": (["--config", "configs/demo.toml"], "tokenizers"),
     "cache": (["--config", "configs/demo.toml"], "torch"),
+    "caption": (["train_data/demo"], "PIL"),
     "sample": (["--pretrained_model_name_or_path", MODEL, "--prompt", "a cat"], "torch"),
     "inspect": ([MODEL], ""),
     "tensorboard": (["--logdir", "configs"], "tensorboard"),

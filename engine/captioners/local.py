@@ -60,6 +60,10 @@ class Local:
         self._text = config.text_config
         number = config.image_token_id if row.model_type == "florence2" else self._text.sep_token_id
         require_tokens(found, number, self._text.vocab_size, row)
+        side = config.vision_config.image_size if row.model_type == "blip" else row.side  # Florence-2 takes pictures of any size
+        if side != row.side:
+            message = f"this model takes pictures of {side} pixels, and {row.name} takes {row.side}"
+            raise UserError(message, f"put the files of {row.repo} there", where=str(found.path / CONFIG))
         tied = set(skeleton.all_tied_weights_keys)
         require_tensors(found, {name: tensor.shape for name, tensor in skeleton.named_parameters() if name not in tied}, row)
         logging.disable_progress_bar()

@@ -51,10 +51,9 @@ SCRIPTS: tuple[ScriptRow, ...] = (
         "anima_minimal_inference.py",
         "not yet: other model families",
     ),
-    ScriptRow(
-        "finetune/tag_images_by_wd14_tagger.py finetune/make_captions.py finetune/make_captions_by_git.py",
-        "not yet: taggers and captioners",
-    ),
+    ScriptRow("finetune/tag_images_by_wd14_tagger.py", "not yet: taggers"),
+    ScriptRow("finetune/make_captions.py", "`caption`"),
+    ScriptRow("finetune/make_captions_by_git.py", "not planned: `caption` has newer models"),
     ScriptRow("finetune/clean_captions_and_tags.py", "not yet: captions edited in bulk"),
     ScriptRow("finetune/merge_captions_to_metadata.py finetune/merge_dd_tags_to_metadata.py", "not yet: captions in metadata files"),
     ScriptRow("finetune/prepare_buckets_latents.py", "not needed: `cache` finds buckets and encodes pictures"),
