@@ -1,4 +1,4 @@
-"""A picture as the numbers that a captioner takes. Pillow and numpy: the library's own processors need torchvision."""
+"""A picture as the numbers that a captioner takes, with or without torchvision the same."""
 
 from __future__ import annotations
 
