@@ -1,4 +1,7 @@
-"""Models that describe a picture in a sentence: one row each. Imports no torch, so that `--help` and the choice of one stay quick."""
+"""Models that describe a picture in a sentence: one row each.
+
+Imports no torch, so that `--help` and the choice of one stay quick.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Words drawn by chance while a caption is generated: each picture has a generator of its own.
+"""Words of a caption drawn by chance, each picture from its own generator.
 
 Transformers draws for a whole batch from one generator, so a picture's caption would depend on its neighbours. Here it depends on its seed.
 """

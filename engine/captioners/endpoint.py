@@ -1,4 +1,4 @@
-"""Captions from an OpenAI-compatible server whose address the user gives.
+"""Captions from an OpenAI-compatible server that the user names.
 
 Each picture goes there as a JPEG inside the request. Without an address nothing is ever sent.
 """
@@ -35,7 +35,7 @@ class Endpoint:
     """A server, and what it is asked of each picture. Lengths in tokens, None: the server's own."""
 
     address: str  # http://127.0.0.1:1234/v1
-    model: str
+    model: str  # empty: the server chooses
     prompt: str = PROMPT
     key: str = field(default="", repr=False)  # sent to this address alone, and shown nowhere
     timeout: float = 120.0  # seconds without a byte
@@ -100,7 +100,8 @@ class Endpoint:
         parts = [{"type": "text", "text": self.prompt}, {"type": "image_url", "image_url": {"url": image}}]
         limits = {"max_tokens": self.max_length, "top_p": self.top_p, "seed": seed % 2**31 if self.seeded else None}
         given = {name: value for name, value in limits.items() if value is not None}
-        return {"model": self.model, "messages": [{"role": "user", "content": parts}], "stream": False, **given}
+        named = {"model": self.model} if self.model else {}
+        return {**named, "messages": [{"role": "user", "content": parts}], "stream": False, **given}
 
     def _ask(self, body: bytes) -> bytes:
         """The answer to a request, tried again while the server is busy or cannot be reached."""
@@ -127,7 +128,7 @@ class Endpoint:
         hints = {
             401: "it needs a key, or another one: --endpoint_key NAME, where NAME is the environment variable that holds it",
             403: "the key does not allow this",
-            404: f"check the address and the name of the model, `{self.model}` (--endpoint_model)",
+            404: f"check the address, and the model: {self._model()}",
             413: "send smaller pictures: --endpoint_size",
         }
         moved = "give the address that it names: nothing is sent to another server than yours" if 300 <= error.code < 400 else ""
@@ -149,7 +150,10 @@ class Endpoint:
         return text if 0 < len(text) <= _SHOWN else f"{text[:_SHOWN]}..." if text else "(nothing)"
 
     def _check(self) -> str:
-        return f"check the address, and that `{self.model}` is a model that takes pictures"
+        return f"check the address, and that the model takes pictures: {self._model()}"
+
+    def _model(self) -> str:
+        return f"`{self.model}`" if self.model else "--endpoint_model NAME, since none is named"
 
 
 def _seconds(header: str | None) -> float:

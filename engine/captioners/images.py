@@ -1,4 +1,4 @@
-"""A picture as the numbers that a captioner takes, with or without torchvision the same."""
+"""A picture as the numbers that a captioner takes. The same ones with torchvision and without."""
 
 from __future__ import annotations
 

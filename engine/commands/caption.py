@@ -1,4 +1,4 @@
-"""`caption`: a sentence for each picture, by a model in `models/captioners/` or by a server that the user names."""
+"""`caption`: a sentence for each picture, by a model here or by a server."""
 
 from __future__ import annotations
 
@@ -21,7 +21,9 @@ class Options:
     )
     model: str = setting("blip-large", "which captioner: blip-large or florence-2-base", behind="NAME")
     model_dir: str = setting("", "folder of the captioners; left out: models/captioners", kind="path", behind="FOLDER")
-    task: str = setting("", "what florence-2-base is asked: caption (a sentence), detailed (several), more_detailed (a paragraph)")
+    task: str = setting(
+        "", "of florence-2-base: caption (a sentence), detailed (several) or more_detailed (a paragraph); left out: caption"
+    )
     recursive: bool = setting(False, "the pictures of all folders below, too")
     caption_extension: str = setting(".txt", "ending of the caption files; `train` reads .txt", kind="extension")
     append: bool = setting(False, "add to captions that exist; without it and without --overwrite such pictures are skipped")
@@ -30,7 +32,9 @@ class Options:
     batch_size: int = setting(1, "pictures that are described together; of an endpoint: asked for at once", low=1)
     max_data_loader_n_workers: int = setting(0, "threads that decode pictures; 0: as many as there are processors, at most 8", low=0)
     beam_search: bool = setting(False, "search for the best words instead of drawing them")
-    num_beams: int | None = setting(None, "paths of that search, which more than 1 switches on; left out: 1 for blip, 3 for florence", low=1)
+    num_beams: int | None = setting(
+        None, "paths of that search, which more than 1 switches on; left out: 1 for blip, 3 for florence", low=1
+    )
     top_p: float | None = setting(
         None, "words are drawn from the likeliest whose probabilities sum to it; left out: 0.9, an endpoint's own", low=0.01, high=1
     )
@@ -39,8 +43,10 @@ class Options:
     seed: int | None = setting(None, "draws follow from it and from the picture; left out: 42, an endpoint's own", low=0)
     debug: bool = setting(False, "show each picture's caption")
     device: str | None = setting(None, "cpu, cuda or cuda:1; left out: the NVIDIA card if there is one")
-    endpoint: str = setting("", "address of an OpenAI-compatible server; each picture is sent there; left out: nothing is sent", behind="URL")
-    endpoint_model: str = setting("", "the model's name at the endpoint", behind="NAME")
+    endpoint: str = setting(
+        "", "address of an OpenAI-compatible server; each picture is sent there; left out: nothing is sent", behind="URL"
+    )
+    endpoint_model: str = setting("", "the model's name at the endpoint; left out: its own choice", behind="NAME")
     endpoint_key: str = setting("", "the environment variable that holds the endpoint's key; left out: no key", behind="VARIABLE")
     endpoint_prompt: str = setting("", "what the endpoint is asked of each picture; left out: one sentence")
     endpoint_size: int = setting(1024, "longer side in pixels of what is sent; larger pictures are made smaller", low=64)
