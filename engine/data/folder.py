@@ -10,6 +10,7 @@ from pathlib import Path
 from engine.data.items import Subset, SubsetOptions
 from engine.errors import UserError, did_you_mean, plural
 
+JOURNAL = ".captions"  # in a folder of pictures: what commands changed in its captions (engine/tools/captions/journal.py)
 PICTURES = (".png", ".jpg", ".jpeg", ".webp", ".bmp")
 _SOMETIMES = (".avif", ".jxl")  # where Pillow, or a plug-in of it, can
 _NEVER = (".gif", ".tif", ".tiff", ".heic", ".heif", ".psd", ".tga")  # pictures, but not for training: named, so that nobody wonders
@@ -42,12 +43,13 @@ def picture_extensions() -> tuple[str, ...]:
 
 
 def list_folder(folder: Path) -> Listing:
-    """What lies directly in `folder`. Names that start with a dot are no pictures (macOS leaves `._name.png` behind)."""
+    """What lies directly in `folder`. Names that start with a dot are no pictures (macOS leaves `._name.png` behind) and no folders of them."""
     readable = picture_extensions()
     pictures, files, folders, unread = [], [], [], []
     for entry in _entries(folder):
         if entry.is_dir():
-            folders.append(entry.name)
+            if not entry.name.startswith("."):
+                folders.append(entry.name)
             continue
         files.append(entry.name)
         extension = os.path.splitext(entry.name)[1].lower()
