@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Sequence
 from pathlib import Path
+from urllib.parse import quote
 
 from engine import files
 from engine.errors import UserError
@@ -46,14 +47,18 @@ def require_kind(row: Tagger, folder: Path) -> None:
             raise UserError(f"this is {kind}, which is not run here", INSTEAD, where=str(found))
 
 
+def address(row: Tagger, file: Remote, hub: str) -> str:
+    """Where a file is on the hub."""
+    return f"{hub}/{row.repo}/resolve/{row.revision}/{quote(file.path)}"
+
+
 def lacking(row: Tagger, folder: Path, hub: str) -> UserError:
     """What to say where files are missing and cannot be downloaded: which, from where, to where."""
-    page = f"{hub}/{row.repo}/resolve/{row.revision}"
-    wanted = [f"  {page}/{file.path}{_size(file)}\n    -> {folder / file.name}" for file in missing(row, folder)]
+    wanted = [f"  {address(row, file, hub)}{_size(file)}\n    -> {folder / file.name}" for file in missing(row, folder)]
     if row.gated:
-        how = f"its page gives them to a signed-in user who agreed to its licence; get them in a browser:\n{hub}/{row.repo}"
+        how = f"its page gives them to a signed-in user who agreed to its licence, in a browser: {hub}/{row.repo}"
     else:
-        how = f"`python -m engine download tagger {row.name}` gets them, or by hand:"
+        how = f"get them with `python -m engine download tagger {row.name}`, or by hand:"
     return UserError(f"the tagger {row.name} is not here: {_listed(row, folder)}", "\n".join([how, *wanted]), where=str(folder))
 
 
@@ -70,12 +75,12 @@ def megabytes(size: int) -> str:
     return f"{max(size / 1e6, 0.1):,.0f} MB" if size >= 1e6 else f"{size / 1e3:,.0f} kB"
 
 
-def compare(row: Tagger, folder: Path, told: Callable[[str], None]) -> None:
-    """Say where a file is another than the recorded one, with both values. It is used all the same where labels and shapes fit."""
-    for file in row.files:
-        path = folder / file.name
-        size = path.stat().st_size
-        if file.size and file.size != size:
-            told(f"{path}: {size:,} bytes, and {file.size:,} are recorded; it is kept if its labels and shapes fit")
-        elif file.sha256 and (digest := files.sha256(path)) != file.sha256:
-            told(f"{path}: SHA-256 {digest}, and {file.sha256} is recorded; it is kept if its labels and shapes fit")
+def differences(row: Tagger, folder: Path, hashes: Sequence[str]) -> list[str]:
+    """A line on each file that is another than the recorded one, with both values; `hashes` are those of the files here."""
+    found = []
+    for file, digest in zip(row.files, hashes, strict=True):
+        size = (folder / file.name).stat().st_size
+        if file.sha256 and digest != file.sha256:
+            told = f"SHA-256 {digest} ({size:,} bytes), recorded is {file.sha256} ({file.size:,} bytes)"
+            found.append(f"{folder / file.name}: {told}; it is used if its labels and shapes fit")
+    return found

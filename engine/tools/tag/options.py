@@ -94,7 +94,7 @@ class Options:
         return self.categories or tuple(dict.fromkeys(("general", "character", "copyright", *self.category_thresholds())))
 
 
-def single_thresholds(text: str, listed: tuple[str, ...]) -> Mapping[str, float]:
+def single_thresholds(listed: tuple[str, ...]) -> Mapping[str, float]:
     """The lowest scores of single tags. Raises UserError where one is no number."""
     found = {}
     for word in listed:
@@ -119,6 +119,8 @@ def replacements(text: str) -> Mapping[str, str]:
         parts = [part.replace("\0", ",").replace("\1", ";").strip() for part in pair.split(",")]
         if len(parts) != 2 or not parts[0]:
             shown = pair.replace("\0", r"\,").replace("\1", r"\;")
-            raise UserError(f"`{shown}` is not `old,new`", r"write it as `old,new;old,new`, a comma in a tag as \,", where="tag_replacement")
+            raise UserError(
+                f"`{shown}` is not `old,new`", r"write it as `old,new;old,new`, a comma in a tag as \,", where="tag_replacement"
+            )
         found[parts[0]] = parts[1]
     return found

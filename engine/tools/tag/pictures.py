@@ -6,16 +6,17 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from engine.data.folder import list_folder, parse_name, picture_extensions, require_folder
+from engine.data.folder import caption_files, endings, list_folder, parse_name, picture_extensions, require_folder
 from engine.errors import UserError, plural
 
 
 @dataclass(frozen=True)
 class Picture:
-    """A picture and the file of its caption."""
+    """A picture and the file of its caption, which may be there already."""
 
     path: Path
     caption: Path
+    has_caption: bool
 
 
 @dataclass(frozen=True)
@@ -27,23 +28,26 @@ class Found:
 
 
 def find(folder: Path, extension: str, *, recursive: bool) -> Found:
-    """The pictures of a folder; each caption has one. Raises UserError where there is none, with where there are some."""
+    """The pictures of a folder, one for each caption. Raises UserError where there is none, with where there are some."""
     require_folder(folder, "train_data_dir")
-    paths = [path for place in _folders(folder, recursive) for path in list_folder(place).pictures]
-    if not paths:
+    by_caption: dict[Path, Picture] = {}
+    shared: list[Path] = []
+    for place in _folders(folder, recursive):
+        listing = list_folder(place)
+        own = caption_files(listing, extension)
+        for path in listing.pictures:
+            caption = place / own.get(path.stem, path.stem + endings(extension)[0])
+            if caption in by_caption:
+                shared.append(path)
+            else:
+                by_caption[caption] = Picture(path, caption, path.stem in own)
+    if not by_caption:
         raise _nothing(folder, recursive)
-    by_caption: dict[Path, Path] = {}
-    for path in paths:
-        by_caption.setdefault(path.with_name(path.stem + extension.split(",")[0]), path)
     notes = []
-    if len(by_caption) < len(paths):
-        kept = set(by_caption.values())
-        shared = next(path for path in paths if path not in kept)
-        notes.append(
-            f"{plural(len(paths) - len(by_caption), 'picture')} not looked at, such as {shared}: another picture has the same name, and "
-            "thereby the same caption"
-        )
-    return Found(tuple(Picture(path, caption) for caption, path in by_caption.items()), tuple(notes))
+    if shared:
+        why = "another picture has the same name, and thereby the same caption"
+        notes.append(f"{plural(len(shared), 'picture')} not looked at, such as {shared[0]}: {why}")
+    return Found(tuple(by_caption.values()), tuple(notes))
 
 
 def _folders(folder: Path, recursive: bool) -> Iterator[Path]:

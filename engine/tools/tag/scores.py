@@ -5,7 +5,6 @@ So a run with other thresholds needs no model, a stopped one loses nothing, and 
 
 from __future__ import annotations
 
-import contextlib
 import json
 import sqlite3
 import threading
@@ -26,10 +25,10 @@ from engine.taggers.models import ONE_OF
 FLOOR = 0.01  # smaller scores are not kept, but for categories of which the best counts
 FILE = "tagger_scores.sqlite3"
 _FORMAT = 1  # raise it when a column's meaning changes: the file is then made anew
-_TABLES = (
-    "CREATE TABLE taggers (key TEXT PRIMARY KEY, name TEXT, labels TEXT, time REAL)",
-    "CREATE TABLE scores (tagger TEXT, picture TEXT, numbers BLOB, PRIMARY KEY (tagger, picture)) WITHOUT ROWID",
-)
+_TABLES = {
+    "taggers": "(key TEXT PRIMARY KEY, name TEXT, labels TEXT, time REAL)",
+    "scores": "(tagger TEXT, picture TEXT, numbers BLOB, PRIMARY KEY (tagger, picture)) WITHOUT ROWID",
+}
 _CHUNK = 64  # pictures between two commits
 
 
@@ -56,9 +55,8 @@ class Scores:
 
     def tagger(self, model: str, name: str, labels: Labels) -> None:
         """Remember what the numbers of a tagger mean, and that it is the newest in use."""
-        row = (model, name, json.dumps(labels.names, ensure_ascii=False), time.time())
-        with self._lock:
-            self._base.execute("INSERT OR REPLACE INTO taggers VALUES (?, ?, ?, ?)", row)
+        names = json.dumps(labels.names, ensure_ascii=False)
+        self._do("INSERT OR REPLACE INTO taggers VALUES (?, ?, ?, ?)", model, name, names, time.time())
         self.commit()
 
     def get(self, model: str, picture: str, count: int) -> NDArray[np.float32] | None:
@@ -69,9 +67,7 @@ class Scores:
 
     def put(self, model: str, picture: str, scores: NDArray[np.float32], always: NDArray[np.bool_]) -> None:
         """Keep a picture's scores; `always` says which are kept however small they are."""
-        packed = _packed(scores, always)
-        with self._lock:
-            self._base.execute("INSERT OR REPLACE INTO scores VALUES (?, ?, ?)", (model, picture, packed))
+        self._do("INSERT OR REPLACE INTO scores VALUES (?, ?, ?)", model, picture, _packed(scores, always))
         self._new += 1
         if self._new >= _CHUNK:
             self.commit()
@@ -82,9 +78,15 @@ class Scores:
             with self._lock:
                 self._base.commit()
         except sqlite3.Error as error:
-            hint = "choose another --cache_dir, free some space, or end the other run that uses it"
-            raise UserError(f"the scores cannot be kept ({error})", hint, where=str(self._path)) from error
+            raise self._refused(error) from error
         self._new = 0
+
+    def _do(self, statement: str, *values: object) -> None:
+        try:
+            with self._lock:
+                self._base.execute(statement, values)
+        except sqlite3.Error as error:
+            raise self._refused(error) from error
 
     def known(self, tagger: str = "") -> list[tuple[str, list[str]]]:
         """The taggers that have scores here, the last used first: their keys and the names of their labels. `tagger`: only of that name."""
@@ -92,31 +94,40 @@ class Scores:
         return [(model, json.loads(labels)) for model, name, labels in rows if tagger in ("", name)]
 
     def _open(self) -> sqlite3.Connection:
-        """The file, made anew where it is damaged or of another format."""
-        for first in (True, False):
+        """The file, made anew where it is damaged or of another format. Raises UserError where the disk refuses."""
+        try:
             try:
-                base = sqlite3.connect(self._path, timeout=30, check_same_thread=False)
-                if base.execute("PRAGMA user_version").fetchone()[0] == _FORMAT:
-                    base.execute("SELECT count(*) FROM taggers").fetchone()
-                    return base
-                empty = not base.execute("SELECT count(*) FROM sqlite_master").fetchone()[0]
-                if empty:
-                    for table in _TABLES:
-                        base.execute(table)
-                    base.execute(f"PRAGMA user_version = {_FORMAT}")
-                    base.commit()
-                    return base
-                base.close()
-                problem = "it is of another version"
+                return _prepared(self._path)
             except sqlite3.DatabaseError as error:
-                problem = str(error)
-                with contextlib.suppress(UnboundLocalError):
-                    base.close()
-            if first:
-                self.notes.append(f"{self._path}: {problem}; the scores of earlier runs are computed again")
-                with files.explained(self._path), contextlib.suppress(FileNotFoundError):
-                    self._path.unlink()
-        raise UserError(f"the file of scores cannot be used ({problem})", "choose another --cache_dir", where=str(self._path))
+                if isinstance(error, sqlite3.OperationalError):  # locked, read-only, full: nothing is wrong with its content
+                    raise
+                self.notes.append(f"{self._path}: it was damaged ({error}); the scores of earlier runs are computed again")
+                self._path.unlink()
+                return _prepared(self._path)
+        except (sqlite3.OperationalError, OSError) as error:
+            raise self._refused(error) from error
+
+    def _refused(self, error: Exception) -> UserError:
+        hint = "choose another --cache_dir, free some space, or end the other run that uses it"
+        return UserError(f"the scores cannot be kept ({error})", hint, where=str(self._path))
+
+
+def _prepared(path: Path) -> sqlite3.Connection:
+    """The file with tables of today's format in it."""
+    base = sqlite3.connect(path, timeout=30, check_same_thread=False)
+    try:
+        base.execute("BEGIN IMMEDIATE")  # another run that makes the tables now is waited for, and has made them then
+        if base.execute("PRAGMA user_version").fetchone()[0] != _FORMAT:
+            for name, columns in _TABLES.items():
+                base.execute(f"DROP TABLE IF EXISTS {name}")
+                base.execute(f"CREATE TABLE {name} {columns}")
+            base.execute(f"PRAGMA user_version = {_FORMAT}")
+        base.commit()
+        base.execute("SELECT count(*) FROM taggers").fetchone()
+    except sqlite3.Error:
+        base.close()
+        raise
+    return base
 
 
 def scores(pictures: Sequence[Path], cache: Path, tagger: str = "") -> dict[Path, dict[str, float]]:
