@@ -1,24 +1,29 @@
-"""`download`: a base model or a VAE into `models/`."""
+"""`download`: a base model, a VAE or a tagger into `models/`."""
 
 from __future__ import annotations
 
-import os
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from engine import environment
 from engine.commands.command import Command, say
 from engine.config.field import setting
 from engine.environment import ROOT
+from engine.errors import UserError
 
 if TYPE_CHECKING:
     from engine.config.load import Loaded
+
+TAGGER = "tagger"  # in place of a model's name: what follows are taggers
 
 
 @dataclass(frozen=True)
 class Options:
     """What `download` takes."""
 
-    model: str | None = setting(None, "a model's name on the hub (owner/name, owner/name/file) or an address", behind="NAME")
+    model: tuple[str, ...] = setting(
+        (), "a model's name on the hub (owner/name, owner/name/file), an address, or the word tagger and a tagger's name", behind="NAME"
+    )
     sha256: str = setting(
         "", "refuse a file with another hash, 64 digits; left out: for a name the hub's own hash, for an address none", behind="HASH"
     )
@@ -28,19 +33,41 @@ class Options:
 
 def run(options: Options, loaded: Loaded) -> int:
     """Get it, check it and say what it is."""
-    from engine import downloads
+    from engine.commands import hub
+
+    first, *more = options.model
+    if first == TAGGER:
+        return _tagger(more, options)
+    if more:
+        raise UserError(f"one model at a time: {first}, and then {more[0]}", "a tagger is got by `download tagger NAME`")
     from engine.tools import download
 
-    hub = downloads.read(ROOT)["hub"].base
-    mirror = (options.mirror or os.environ.get("HF_ENDPOINT", "")).rstrip("/")
-    found = download.run(options.model or "", ROOT / "models", hub, mirror=mirror, sha256=options.sha256, out=options.out, say=say)
+    own, mirror = hub.own(), hub.address(options.mirror)
+    found = download.run(first, ROOT / "models", own, mirror=mirror, sha256=options.sha256, out=options.out, say=say)
     say(f'to train on it: pretrained_model_name_or_path = "{found.as_posix()}"')
+    return 0
+
+
+def _tagger(names: list[str], options: Options) -> int:
+    """Get taggers into `models/taggers/`."""
+    from engine.commands import hub
+    from engine.taggers import models
+    from engine.tools.tag import model
+
+    if options.sha256 or options.out:
+        raise UserError("a tagger is several files", "leave --sha256 and --out away", where=TAGGER)
+    if not names:
+        raise UserError("which tagger?", f"one or several of {', '.join(row.name for row in models.TAGGERS)}", where=TAGGER)
+    for row in [models.find(name) for name in names]:
+        place = ROOT / "models" / "taggers" / row.name
+        model.fetched(row, place, hub.address(options.mirror), say)
+        say(environment.as_typed(f"to tag with it: python -m engine tag FOLDER --repo_id {row.name}"))
     return 0
 
 
 COMMAND = Command(
     name="download",
-    help="get a base model or a VAE into models/",
+    help="get a base model, a VAE or a tagger into models/",
     example="download stable-diffusion-v1-5/stable-diffusion-v1-5",
     options=Options,
     run=run,

@@ -1,0 +1,35 @@
+"""`tag`: captions of pictures, written by a tagger."""
+
+from __future__ import annotations
+
+import sys
+from typing import TYPE_CHECKING
+
+from engine.commands.command import Command
+from engine.environment import ROOT
+from engine.tools.tag.options import Options
+
+if TYPE_CHECKING:
+    from engine.config.load import Loaded
+
+
+def run(options: Options, loaded: Loaded) -> int:
+    """Look at the pictures and write their captions."""
+    from engine.awake import kept_awake
+    from engine.commands import hub
+    from engine.console import Reporter
+    from engine.tools.tag import command
+
+    with kept_awake():
+        return command.tag(options, ROOT / "models" / "taggers", hub.address(), Reporter(), hub.ask if sys.stdin.isatty() else None)
+
+
+COMMAND = Command(
+    name="tag",
+    help="write captions of pictures by a tagger: WD, PixAI, cl_tagger, camie, JoyTag, DeepDanbooru",
+    example="tag train_data/mine --remove_underscore",
+    options=Options,
+    run=run,
+    bare="train_data_dir",
+    needs=("train_data_dir",),
+)
