@@ -3,18 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from pathlib import Path
 
-from engine.errors import UserError
 from engine.taggers.choose import key
-from engine.tools.captions import journal, read
-from engine.tools.captions.transaction import Change
-
-_CHUNK, _SECONDS = 64, 20.0  # captions, and their age, at which they are written
-
-
-class Skipped(Exception):
-    """A caption that is left as it is, and why."""
 
 
 def text(tags: Sequence[str], separator: str) -> str:
@@ -31,18 +21,3 @@ def added(old: str, tags: Sequence[str], trigger: Sequence[str], separator: str)
     first = [word for word in trigger if key(word) not in there]
     new = {key(word): word for word in reversed(tags) if key(word) not in there | {key(word) for word in first}}
     return separator.join(part for part in (*first, own, *reversed(new.values())) if part)
-
-
-def change(path: Path, tags: Sequence[str], *, append: bool, trigger: Sequence[str], separator: str) -> Change:
-    """The change that gives a caption file these tags; nothing is written yet. Raises Skipped where its encoding is not certain."""
-    before = journal.bytes_of(path)
-    if before is None:
-        return Change(path, None, f"{text([*trigger, *tags], separator)}\n".encode())
-    try:
-        old = read.read(path)
-    except UserError as error:
-        raise Skipped(f"{path}: left as it is: {error.message}; save it as UTF-8, or remove it") from error
-    if not old.sure:
-        raise Skipped(f"{path}: left as it is: it is neither UTF-8 nor marked, perhaps {old.encoding}; save it as UTF-8")
-    new = added(old.text, tags, trigger, separator) if append else text([*trigger, *tags], separator)
-    return Change(path, before, f"{new}\n".encode())

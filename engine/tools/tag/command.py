@@ -12,12 +12,13 @@ from engine.errors import UserError, plural
 from engine.taggers import choose, models, run
 from engine.taggers.choose import Choice, Chosen
 from engine.taggers.models import Tagger
-from engine.tools.tag import pictures
+from engine.tools.labelling import pictures
+from engine.tools.labelling.captions import Style
+from engine.tools.labelling.pictures import Picture
 from engine.tools.tag.look import look
 from engine.tools.tag.model import Ask, Ready, obtain, ready
 from engine.tools.tag.options import Options, replacements, single_thresholds
-from engine.tools.tag.output import CaptionFiles, ListFile, Output, Style
-from engine.tools.tag.pictures import Picture
+from engine.tools.tag.output import ListFile, Output, TagFiles
 from engine.tools.tag.scores import Scores
 
 
@@ -51,8 +52,8 @@ def _output(options: Options, row: Tagger, choice: Choice, found: Sequence[Pictu
         return ListFile(Path(options.output_path), found, trigger, options.caption_separator)
     settings = (choice, trigger, options.caption_separator, options.append_tags, options.overwrite, options.extension)
     mark = hashlib.sha256(repr(settings).encode()).hexdigest()[:8]  # a run with other settings is no continuation
-    style = Style(options.append_tags, options.overwrite, trigger, options.caption_separator)
-    return CaptionFiles(found, style, f"tag by {row.name} ({mark})", reporter)
+    style = Style(options.append_tags, options.overwrite, options.caption_separator, "--append_tags, --overwrite")
+    return TagFiles(found, style, trigger, f"tag by {row.name} ({mark})", reporter)
 
 
 def _all(options: Options, choice: Choice, tagger: Ready, kept: Scores, output: Output, reporter: Reporter) -> int:

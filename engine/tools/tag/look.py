@@ -3,23 +3,19 @@
 from __future__ import annotations
 
 import hashlib
-from collections import deque
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from concurrent.futures import Executor, Future
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from itertools import islice
-from typing import TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 
 from engine.data import decode
 from engine.taggers.prepare import prepare
+from engine.tools.labelling.ahead import ahead
+from engine.tools.labelling.pictures import Picture
 from engine.tools.tag.model import Ready
-from engine.tools.tag.pictures import Picture
 from engine.tools.tag.scores import FLOOR, Scores, always_kept
-
-Given, Made = TypeVar("Given"), TypeVar("Made")
 
 
 @dataclass(frozen=True)
@@ -66,7 +62,7 @@ def look(
         return _Loaded(looked, digest, prepare(decoded.image, ready.row.input) if known is None else None)
 
     with decode.threads(threads or None) as pool:
-        loaded = _ahead(pool, load, pictures, 2 * batch)
+        loaded = ahead(pool, load, pictures, 2 * batch)
         while group := list(islice(loaded, batch)):
             fresh = [one for one in group if one.pixels is not None]
             given = dict(zip((one.digest for one in fresh), _scores(ready, fresh), strict=True)) if fresh else {}
@@ -83,14 +79,3 @@ def _scores(ready: Ready, fresh: Sequence[_Loaded]) -> list[NDArray[np.float32]]
     pixels = [one.pixels for one in fresh if one.pixels is not None]
     step = ready.model.batch or len(pixels)
     return [row for start in range(0, len(pixels), step) for row in ready.model.scores(np.stack(pixels[start : start + step]))]
-
-
-def _ahead(pool: Executor, make: Callable[[Given], Made], things: Iterable[Given], count: int) -> Iterator[Made]:
-    """What `make` makes of each thing, in their order, at most `count` of them being made or waiting."""
-    rest = iter(things)
-    waiting: deque[Future[Made]] = deque(pool.submit(make, thing) for thing in islice(rest, count))
-    while waiting:
-        done = waiting.popleft()
-        for thing in islice(rest, 1):
-            waiting.append(pool.submit(make, thing))
-        yield done.result()

@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import json
-import time
 from collections.abc import Sequence
 from contextlib import AbstractContextManager
-from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
 from typing import IO, Protocol
@@ -15,14 +13,10 @@ from engine import files
 from engine.console import Reporter
 from engine.errors import UserError
 from engine.taggers.choose import Chosen
-from engine.tools.captions import journal
-from engine.tools.captions.transaction import Change, Run
+from engine.tools.labelling.captions import CaptionFiles, Style
+from engine.tools.labelling.pictures import Picture
 from engine.tools.tag import captions
-from engine.tools.tag.captions import Skipped
 from engine.tools.tag.look import Looked
-from engine.tools.tag.pictures import Picture
-
-_CHUNK, _SECONDS = 64, 20.0  # captions, and their age, at which they are written
 
 
 class Output(AbstractContextManager["Output"], Protocol):
@@ -34,72 +28,23 @@ class Output(AbstractContextManager["Output"], Protocol):
     def finish(self) -> None: ...
 
 
-@dataclass(frozen=True)
-class Style:
-    """How caption files are written. `append` and `overwrite` say what happens to those that exist; neither: they stay."""
+class TagFiles(CaptionFiles):
+    """Caption files that get tags."""
 
-    append: bool = False
-    overwrite: bool = False
-    trigger: tuple[str, ...] = ()
-    separator: str = ", "
-
-
-class CaptionFiles:
-    """Caption files, written some at a time as one run of the journal. A run that was stopped goes on: what it wrote is not done again."""
-
-    def __init__(self, found: Sequence[Picture], style: Style, command: str, reporter: Reporter) -> None:
-        self._style, self._reporter = style, reporter
-        self._waiting: list[Change] = []
-        self._since = time.monotonic()
-        left = [picture for picture in found if style.append or style.overwrite or not picture.has_caption]
-        folders = sorted({picture.caption.parent for picture in left})
-        for folder in folders:
-            files.require_writable(folder)
-        self._run = Run(folders, command)
-        done = self._done()
-        self.todo = tuple(picture for picture in left if picture.caption not in done)
-        skipped = len(found) - len(left)
-        if skipped:
-            reporter.notice(f"{skipped:,} of {len(found):,} pictures have a caption and are skipped (--append_tags, --overwrite)")
-        if done:
-            reporter.notice(f"a run that was stopped goes on: {len(done):,} captions are written already")
-
-    def __enter__(self) -> CaptionFiles:
-        return self
-
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
-        self._write()
+    def __init__(self, found: Sequence[Picture], style: Style, trigger: Sequence[str], command: str, reporter: Reporter) -> None:
+        super().__init__(found, style, command, reporter)
+        self._trigger = tuple(trigger)
 
     def take(self, looked: Looked, tags: Sequence[Chosen]) -> None:
-        """One more caption, written with the next ones. One that cannot be read with certainty is left, and named."""
-        style, words = self._style, [tag.text for tag in tags]
-        try:
-            change = captions.change(looked.picture.caption, words, append=style.append, trigger=style.trigger, separator=style.separator)
-        except Skipped as skipped:
-            self._reporter.notice(str(skipped))
-            return
-        self._waiting.append(change)
-        if len(self._waiting) >= _CHUNK or time.monotonic() - self._since > _SECONDS:
-            self._write()
+        """One more caption."""
+        words = [tag.text for tag in tags]
 
-    def finish(self) -> None:
-        """All pictures are done."""
-        self._write()
-        self._run.finish()
+        def text(old: str | None) -> str:
+            if old is None:
+                return captions.text([*self._trigger, *words], self.style.separator)
+            return captions.added(old, words, self._trigger, self.style.separator)
 
-    def _write(self) -> None:
-        """Write what is waiting: all of it or none."""
-        waiting, self._waiting = self._waiting, []
-        self._since = time.monotonic()
-        if waiting:
-            self._run.write(waiting)
-
-    def _done(self) -> frozenset[Path]:
-        """What the run wrote before it was stopped."""
-        if not self._run.continued:
-            return frozenset()
-        entries = [(folder, entry) for folder in self._run.folders for entry in journal.entries(folder)]
-        return frozenset(folder / one.name for folder, entry in entries if entry.run == self._run.id for one in entry.files)
+        self.put(looked.picture, text)
 
 
 class ListFile:
