@@ -1,4 +1,7 @@
-"""A captioner's folder: which files it needs, and whether they are the right ones. Imports no torch."""
+"""A captioner's folder: which files it needs, and if they are the right ones.
+
+Imports no torch.
+"""
 
 from __future__ import annotations
 
@@ -10,11 +13,12 @@ from pathlib import Path
 from tokenizers import Tokenizer
 
 from engine import files, headers, pickled
-from engine.captioners import FOLDER, Captioner
+from engine.captioners import Captioner
 from engine.errors import UserError
 
 CONFIG, TOKENIZER = "config.json", "tokenizer.json"
 WEIGHTS = ("model.safetensors", "pytorch_model.bin")  # in order of preference
+FILES = ((CONFIG,), (TOKENIZER,), WEIGHTS)  # one of each
 _AGAIN = "download or copy the file again"
 
 
@@ -27,24 +31,24 @@ class Folder:
     weights: Path
 
 
-def place(row: Captioner, models: Path) -> Path:
-    """Where the captioner's files lie."""
-    return models / FOLDER / row.name
-
-
 def missing(row: Captioner, folder: Path) -> list[str]:
     """The names of the files that are not there; of the weights the preferred one, where neither is."""
-    lacking = [name for name in (CONFIG, TOKENIZER) if not (folder / name).is_file()]
-    return lacking if any((folder / name).is_file() for name in WEIGHTS) else [*lacking, WEIGHTS[0]]
+    return [names[0] for names in FILES if not any((folder / name).is_file() for name in names)]
+
+
+def lacking(row: Captioner, folder: Path) -> UserError:
+    """What to say where files are missing: which, from where, to where."""
+    hint = (
+        f"`python -m engine download captioner {row.name}` gets them (about {row.gigabytes} GB); "
+        f"without internet, copy them there from {row.repo} on the hub"
+    )
+    return UserError(f"the captioner {row.name} needs {_listed(missing(row, folder))} here", hint, where=str(folder))
 
 
 def look(row: Captioner, folder: Path) -> Folder:
     """Read what is small, and the list of the weights' tensors. Raises UserError, naming the files, where one is missing or wrong."""
-    lacking = missing(row, folder)
-    if lacking:
-        named = f"python -m engine download captioner {row.name}"
-        hint = f"`{named}` gets them (about {row.gigabytes} GB); without internet, copy them there from {row.repo} on the hub"
-        raise UserError(f"{row.name} needs {_listed(lacking)} here", hint, where=str(folder))
+    if missing(row, folder):
+        raise lacking(row, folder)
     _require_kind(row, folder / CONFIG)
     weights = next(folder / name for name in WEIGHTS if (folder / name).is_file())
     return Folder(folder, _tokenizer(folder / TOKENIZER), weights)

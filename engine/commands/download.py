@@ -1,4 +1,4 @@
-"""`download`: a base model, a VAE or a tagger into `models/`."""
+"""`download`: a base model, a VAE, a tagger or a captioner into `models/`."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from engine.errors import UserError
 if TYPE_CHECKING:
     from engine.config.load import Loaded
 
-TAGGER = "tagger"  # in place of a model's name: what follows are taggers
+TAGGER, CAPTIONER = "tagger", "captioner"  # in place of a model's name: what follows are names of those
 
 
 @dataclass(frozen=True)
@@ -22,7 +22,9 @@ class Options:
     """What `download` takes."""
 
     model: tuple[str, ...] = setting(
-        (), "a model's name on the hub (owner/name, owner/name/file), an address, or the word tagger and a tagger's name", behind="NAME"
+        (),
+        "a model's name on the hub (owner/name, owner/name/file), an address, or the word tagger or captioner and the name of one",
+        behind="NAME",
     )
     sha256: str = setting(
         "", "refuse a file with another hash, 64 digits; left out: for a name the hub's own hash, for an address none", behind="HASH"
@@ -38,8 +40,13 @@ def run(options: Options, loaded: Loaded) -> int:
     first, *more = options.model
     if first == TAGGER:
         return _tagger(more, options)
+    if first == CAPTIONER:
+        return _captioner(more, options)
     if more:
-        raise UserError(f"one model at a time: {first}, and then {more[0]}", "a tagger is got by `download tagger NAME`")
+        raise UserError(
+            f"one model at a time: {first}, and then {more[0]}",
+            "a tagger is got by `download tagger NAME`, a captioner by `download captioner NAME`",
+        )
     from engine.tools import download
 
     own, mirror = hub.own(), hub.address(options.mirror)
@@ -65,9 +72,25 @@ def _tagger(names: list[str], options: Options) -> int:
     return 0
 
 
+def _captioner(names: list[str], options: Options) -> int:
+    """Get captioners into `models/captioners/`."""
+    from engine import captioners
+    from engine.commands import hub
+    from engine.tools.caption import model
+
+    if options.sha256 or options.out:
+        raise UserError("a captioner is several files", "leave --sha256 and --out away", where=CAPTIONER)
+    if not names:
+        raise UserError("which captioner?", f"one or several of {', '.join(row.name for row in captioners.CAPTIONERS)}", where=CAPTIONER)
+    for row in [captioners.row(name) for name in names]:
+        model.fetched(row, ROOT / "models" / captioners.FOLDER / row.name, hub.address(options.mirror), say)
+        say(environment.as_typed(f"to use it: python -m engine caption FOLDER --model {row.name}"))
+    return 0
+
+
 COMMAND = Command(
     name="download",
-    help="get a base model, a VAE or a tagger into models/",
+    help="get a base model, a VAE, a tagger or a captioner into models/",
     example="download stable-diffusion-v1-5/stable-diffusion-v1-5",
     options=Options,
     run=run,

@@ -60,18 +60,19 @@ class CaptionFiles:
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
         self._write()
 
-    def put(self, picture: Picture, text: Callable[[str | None], str]) -> None:
+    def put(self, picture: Picture, text: Callable[[str | None], str]) -> bool:
         """One more caption, written with the next ones: the `text` of the one that is added to, or of None.
 
-        A caption that cannot be read with certainty is left, and named.
+        No: a caption that cannot be read with certainty is left, and named.
         """
         try:
             self._waiting.append(_change(picture.caption, text, append=self.style.append))
         except _Uncertain as uncertain:
             self._reporter.notice(str(uncertain))
-            return
+            return False
         if len(self._waiting) >= _CHUNK or time.monotonic() - self._since > _SECONDS:
             self._write()
+        return True
 
     def finish(self) -> None:
         """All pictures are done."""
