@@ -10,7 +10,7 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from engine import __version__, environment
-from engine.commands import bundle, cache, check, config, doctor, download, help, inspect, missing, sample, tensorboard, train
+from engine.commands import bundle, cache, captions, check, config, doctor, download, help, inspect, missing, sample, tensorboard, train
 from engine.commands.command import Command, say
 from engine.config import HANDOVER
 from engine.errors import UserError, find_row
@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 
 COMMANDS: tuple[Command[Any], ...] = (
     train.COMMAND,
+    captions.COMMAND,
     check.COMMAND,
     cache.COMMAND,
     sample.COMMAND,
