@@ -26,7 +26,7 @@ FLORENCE = dataclasses.replace(captioners.row("florence-2-base"), side=64)
 
 
 def blip(folder: Path, seed: int = 0, side: int = BLIP.side) -> Path:
-    """A BLIP of two layers that sees 4 x 4 patches; [DEC] (the first id that the tokenizer lacks) begins its captions, as the real one's 30522 does."""
+    """A BLIP of two layers that sees 4 x 4 patches; its captions begin with [DEC], which the tokenizer lacks, as the real one's do."""
     tokens = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", "a", "picture", "of", ",", ".", "##s", *WORDS]
     tokenizer = Tokenizer(models.WordPiece({token: at for at, token in enumerate(tokens)}, unk_token="[UNK]"))
     tokenizer.normalizer = normalizers.BertNormalizer(lowercase=True)

@@ -143,7 +143,8 @@ OTHERS: dict[str, Table] = {
     ],
     "caption": [
         (["pics", "-overwrite"], ["-overwrite: options begin with two dashes; write --overwrite"]),
-        (["pics", "more"], ['more: --train_data_dir takes one value, and that is pics already; a path with spaces stands between quotes: "pics more"']),
+        (["pics", "more"], ["more: --train_data_dir takes one value, and that is pics already; "
+         'a path with spaces stands between quotes: "pics more"']),
         (["pics", "--num_beams", "0"], ["--num_beams: 0 is too small; at least 1"]),
         (["pics", "--top_p", "1.5"], ["--top_p: 1.5 is outside 0.01 to 1"]),
         (["pics", "--caption_weights", "x.pth"], ["--caption_weights: unknown option. Did you mean `--caption_extension`?"]),

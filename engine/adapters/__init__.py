@@ -100,9 +100,7 @@ class MethodRow:
 
 
 METHODS: tuple[MethodRow, ...] = (
-    MethodRow(
-        "lora", "LoRA: two thin factors a layer; with conv_dim also 3x3 convolutions", DeltaArgs, ("networks.lora",), LORA, _lora
-    ),
+    MethodRow("lora", "LoRA: two thin factors a layer; with conv_dim also 3x3 convolutions", DeltaArgs, ("networks.lora",), LORA, _lora),
     MethodRow("loha", "LoHa: the elementwise product of two LoRAs", DeltaArgs, ("networks.loha",), LOHA, _loha),
     MethodRow("lycoris", "LyCORIS: its names, defaults and presets for LoRA and LoHa", LycorisArgs, ("lycoris.kohya",), maker=_lycoris),
 )

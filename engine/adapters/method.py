@@ -142,9 +142,7 @@ class LayerMethod:
 
     def _is_nothing(self, tensors: Mapping[str, Tensor]) -> bool:
         """Whether a file of these tensors would change nothing."""
-        return all(
-            layer.is_nothing({end: tensors[f"{layer.site.name}.{end}"] for end in layer.ends.values()}) for layer in self.layers
-        )
+        return all(layer.is_nothing({end: tensors[f"{layer.site.name}.{end}"] for end in layer.ends.values()}) for layer in self.layers)
 
     def size(self, dtype: torch.dtype) -> int:
         """Bytes of the tensors as they will be written; none is copied."""

@@ -28,6 +28,9 @@ def of(command: Command[Any], *, windows: bool) -> str:
     if windows and (ROOT / f"scripts/{command.name}.cmd").is_file():
         lines.append(rf"or       scripts\{command.name}.cmd, with the same behind it")
     lines.append(f"example  python -m engine {command.example}")
+    actions = command.actions()
+    across = max((len(written) for written, _ in actions), default=0)
+    lines.extend(["", *(f"  {written:<{across}}  {does}" for written, does in actions)] if actions else [])
     bare = command.bare_key()
     keys = [*([bare] if bare and bare not in command.own() else []), *command.own()]
     width = max((len(_written(key, command)) for key in keys), default=0)

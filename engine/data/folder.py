@@ -43,7 +43,7 @@ def picture_extensions() -> tuple[str, ...]:
 
 
 def list_folder(folder: Path) -> Listing:
-    """What lies directly in `folder`. Names that start with a dot are no pictures (macOS leaves `._name.png` behind) and no folders of them."""
+    """What lies directly in `folder`. Names that start with a dot are neither pictures (macOS leaves `._name.png` behind) nor folders."""
     readable = picture_extensions()
     pictures, files, folders, unread = [], [], [], []
     for entry in _entries(folder):
@@ -64,6 +64,19 @@ def list_folder(folder: Path) -> Listing:
         tuple(folder / name for name in sorted(folders)),
         tuple(sorted(unread)),
     )
+
+
+def endings(caption_extension: str) -> tuple[str, ...]:
+    """The endings of caption files in lower case, with their dots."""
+    return tuple(ending if ending.startswith(".") else f".{ending}" for ending in caption_extension.lower().split(","))
+
+
+def caption_files(listing: Listing, caption_extension: str) -> dict[str, str]:
+    """Names of caption files by the stem of their pictures; of a picture's several, that whose ending is named first."""
+    own: dict[str, str] = {}
+    for ending in reversed(endings(caption_extension)):
+        own.update({name[: -len(ending)]: name for name in sorted(listing.files) if name.lower().endswith(ending)})
+    return own
 
 
 def _entries(folder: Path) -> list[os.DirEntry[str]]:

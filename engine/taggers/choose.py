@@ -61,7 +61,7 @@ def spaced(tag: str) -> str:
     >>> spaced("long_hair"), spaced("(o)_(o)")
     ('long hair', '(o)_(o)')
     """
-    return tag if tag in KAOMOJI else tag.replace("_", " ")
+    return tag if tag.lower() in KAOMOJI else tag.replace("_", " ")
 
 
 def expanded(tag: str) -> list[str]:

@@ -139,7 +139,7 @@ class Model:
     def _refused(self, error: Exception, done: str) -> UserError:
         """Why the model cannot be used at all."""
         text, where = _first_line(error), str(self._path)
-        data = [file.name for file in self._row.files if not (self._path.parent / file.name).is_file()]
+        data = [file.name for file in self._row.files[1:] if not (self._path.parent / file.name).is_file()]
         if "external data" in text.lower() or ".data" in text or data:
             lacking = ", ".join(data) or "the file that ends in .data"
             message = f"the model's weights are in a second file, which is missing ({lacking})"

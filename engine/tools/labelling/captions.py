@@ -66,7 +66,7 @@ class CaptionFiles:
         No: a caption that cannot be read with certainty is left, and named.
         """
         try:
-            self._waiting.append(_change(picture.caption, text, append=self.style.append))
+            self._waiting.append(change(picture.caption, text, append=self.style.append))
         except _Uncertain as uncertain:
             self._reporter.notice(str(uncertain))
             return False
@@ -94,7 +94,7 @@ class CaptionFiles:
         return frozenset(folder / one.name for folder, entry in entries if entry.run == self._run.id for one in entry.files)
 
 
-def _change(path: Path, text: Callable[[str | None], str], *, append: bool) -> Change:
+def change(path: Path, text: Callable[[str | None], str], *, append: bool) -> Change:
     """The change that gives a caption file another text; nothing is written yet. Raises _Uncertain where its encoding is not certain."""
     before = journal.bytes_of(path)
     if before is None:

@@ -9,8 +9,7 @@ from engine.taggers.choose import key
 
 def text(tags: Sequence[str], separator: str) -> str:
     """A caption: tags, none of them twice."""
-    words = {key(word): word for word in reversed(tags)}
-    return separator.join(reversed(words.values()))
+    return separator.join(_once(tags))
 
 
 def added(old: str, tags: Sequence[str], trigger: Sequence[str], separator: str) -> str:
@@ -19,5 +18,14 @@ def added(old: str, tags: Sequence[str], trigger: Sequence[str], separator: str)
     own = " ".join(old.split("\n")).strip().strip(sign).strip()
     there = {key(word) for word in own.split(sign)}
     first = [word for word in trigger if key(word) not in there]
-    new = {key(word): word for word in reversed(tags) if key(word) not in there | {key(word) for word in first}}
-    return separator.join(part for part in (*first, own, *reversed(new.values())) if part)
+    there |= {key(word) for word in first}
+    new = _once([word for word in tags if key(word) not in there])
+    return separator.join(part for part in (*first, own, *new) if part)
+
+
+def _once(words: Sequence[str]) -> list[str]:
+    """Words, each where it stands first."""
+    found: dict[str, str] = {}
+    for word in words:
+        found.setdefault(key(word), word)
+    return list(found.values())
