@@ -6,6 +6,7 @@ import dataclasses
 from pathlib import Path
 
 import torch
+from safetensors.torch import load_file
 from tokenizers import AddedToken, Tokenizer, decoders, models, normalizers, pre_tokenizers
 from transformers import (
     BartConfig,
@@ -62,6 +63,12 @@ def florence(folder: Path, seed: int = 0) -> Path:
     config = Florence2Config(text_config=text, vision_config=vision, image_token_id=len(tokens))
     torch.manual_seed(seed)
     return _write(Florence2ForConditionalGeneration(config), tokenizer, folder)
+
+
+def pickle_weights(folder: Path) -> None:
+    """The same weights as torch writes them."""
+    torch.save(load_file(folder / "model.safetensors"), folder / "pytorch_model.bin")
+    (folder / "model.safetensors").unlink()
 
 
 def _write(model: torch.nn.Module, tokenizer: Tokenizer, folder: Path) -> Path:

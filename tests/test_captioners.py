@@ -104,7 +104,10 @@ def test_the_best_of_three_paths_is_the_librarys(kind: str, folders: dict[str, P
     assert ours.describe([ours.prepare(it) for it in sources], [0] * 3) == [" ".join(text.split()) for text in theirs]
 
 
-@pytest.mark.parametrize("num_beams", [1, 2])
+@pytest.mark.parametrize(
+    ("kind", "num_beams"),
+    [("blip", 1), ("florence", 2), pytest.param("blip", 2, marks=pytest.mark.slow), pytest.param("florence", 1, marks=pytest.mark.slow)],
+)
 def test_a_caption_depends_on_its_picture_and_its_seed_alone(kind: str, num_beams: int, folders: dict[str, Path]) -> None:
     model = load(ROWS[kind], folders[kind], num_beams=num_beams)
     prepared, seeds = [model.prepare(picture(seed)) for seed in range(3)], [11, 12, 13]
@@ -115,6 +118,7 @@ def test_a_caption_depends_on_its_picture_and_its_seed_alone(kind: str, num_beam
     assert (model.describe(prepared, [21, 22, 23]) == together) is (num_beams > 1)
 
 
+@pytest.mark.slow
 def test_tasks_ask_different_things(folders: dict[str, Path]) -> None:
     row = fakes.FLORENCE
     said = set()
@@ -127,6 +131,7 @@ def test_tasks_ask_different_things(folders: dict[str, Path]) -> None:
         row.task("detaild")
 
 
+@pytest.mark.slow
 def test_lengths_bound_what_is_written(kind: str, folders: dict[str, Path]) -> None:
     """In tokens, of which the small tokenizers make at most a word each; BLIP counts its prompt of three words too."""
     before = 4 if kind == "blip" else 1
@@ -165,8 +170,7 @@ def test_an_unknown_captioner_gets_the_nearest_name() -> None:
 @pytest.mark.slow
 def test_a_pickled_file_is_read_where_there_is_no_other(kind: str, folders: dict[str, Path], tmp_path: Path) -> None:
     copy = shutil.copytree(folders[kind], tmp_path / "copy")
-    torch.save(load_file(copy / "model.safetensors"), copy / "pytorch_model.bin")
-    (copy / "model.safetensors").unlink()
+    fakes.pickle_weights(copy)
     ours, theirs = load(ROWS[kind], copy), load(ROWS[kind], folders[kind])
     prepared = [ours.prepare(picture())]
     assert ours.describe(prepared, [1]) == theirs.describe(prepared, [1])
