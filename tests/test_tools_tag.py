@@ -227,7 +227,7 @@ def test_a_stopped_run_goes_on_where_it_was(bench: Bench, monkeypatch: pytest.Mo
         bench.run(append_tags=True)
     assert sum(text != b"old" for text in bench.all().values()) == 2  # what was done is written
     assert bench.run(append_tags=True) == 0
-    assert "a run that was stopped goes on: 2 captions are written already" in bench.said and len(calls) == 5
+    assert "a run that was stopped goes on: 2 captions written already" in bench.said and len(calls) == 5
     assert len({entry.run for entry in journal.entries(folder)}) == 1
     undo.last([folder]).apply()
     assert set(bench.all().values()) == {b"old"}

@@ -11,7 +11,7 @@ from typing import TypeVar
 
 from engine import files
 from engine.console import Reporter
-from engine.errors import UserError
+from engine.errors import UserError, plural
 from engine.tools.captions import journal, read
 from engine.tools.captions.transaction import Change, Run
 from engine.tools.labelling.pictures import Picture
@@ -52,7 +52,7 @@ class CaptionFiles:
         if skipped:
             reporter.notice(f"{skipped:,} of {len(found):,} pictures have a caption and are skipped ({self.style.ways})")
         if done:
-            reporter.notice(f"a run that was stopped goes on: {len(done):,} captions are written already")
+            reporter.notice(f"a run that was stopped goes on: {plural(len(done), 'caption')} written already")
 
     def __enter__(self: Self) -> Self:
         return self
