@@ -25,6 +25,14 @@ _LABEL = re.compile(r"note: |\S.{,11}?  +(?=\S)| +")  # what stands before the t
 _QUIET = 30.0  # seconds between two lines of a count
 
 
+def confirmed(question: str) -> bool:
+    """Ask at the terminal; Enter means yes, and the end of the input no."""
+    try:
+        return input(f"{question} [Y/n] ").strip().lower() in ("", "y", "yes")
+    except EOFError:
+        return False
+
+
 class Outlet:
     """A text stream whose other end may go away: a terminal that is closed, a pipe that nobody reads any more, a full disk.
 

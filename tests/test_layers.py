@@ -21,7 +21,7 @@ LEVELS: tuple[frozenset[str], ...] = (
         | {"tensorfile", "seeds", "device", "allocation", "console"}
         | {"headers", "memo", "pixels"}
     ),
-    frozenset({"config", "data", "models", "adapters", "captioners", "diffusion", "optimization"}),
+    frozenset({"config", "data", "models", "taggers", "captioners", "adapters", "diffusion", "optimization"}),
     frozenset({"generation", "tools", "registries"}),
     frozenset({"training"}),
     frozenset({"commands"}),

@@ -16,14 +16,14 @@ if TYPE_CHECKING:
 
 def run(options: Options, loaded: Loaded) -> int:
     """Describe the pictures and write their captions; 1 where no picture got one."""
+    from engine import downloads
     from engine.awake import kept_awake
-    from engine.commands import hub
-    from engine.console import Reporter
+    from engine.console import Reporter, confirmed
     from engine.tools.caption import command
 
     with kept_awake():
         folder = ROOT / "models" / captioners.FOLDER
-        return command.caption(options, folder, hub.address(), Reporter(), hub.ask if sys.stdin.isatty() else None)
+        return command.caption(options, folder, downloads.hub(ROOT), Reporter(), confirmed if sys.stdin.isatty() else None)
 
 
 COMMAND = Command(

@@ -41,6 +41,7 @@ def actions() -> list[tuple[str, str]]:
 
 def run(options: Options, loaded: Loaded) -> int:
     """Show, ask, write; 1 where nothing was changed, or a file was left."""
+    from engine.environment import as_typed
     from engine.tools.captions.plan import Request
     from engine.tools.captions.run import run as change
     from engine.tools.captions.talk import Talk
@@ -50,7 +51,7 @@ def run(options: Options, loaded: Loaded) -> int:
         action, tuple(words), options.concept, options.name, options.trigger, options.learn, options.front, options.regex,
         options.all, options.min_count, options.share, options.limit,
     )  # fmt: skip
-    talk = Talk(say, yes=options.yes)
+    talk = Talk(lambda text: say(as_typed(text)), yes=options.yes)
     return change(loaded.config.data, request, talk, encoding=options.caption_encoding, dry_run=options.dry_run)
 
 

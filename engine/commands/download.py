@@ -22,9 +22,7 @@ class Options:
     """What `download` takes."""
 
     model: tuple[str, ...] = setting(
-        (),
-        "a model's name on the hub (owner/name, owner/name/file), an address, or the word tagger or captioner and the name of one",
-        behind="NAME",
+        (), "a model's name on the hub (owner/name, owner/name/file), an address, `tagger NAME` or `captioner NAME`", behind="NAME"
     )
     sha256: str = setting(
         "", "refuse a file with another hash, 64 digits; left out: for a name the hub's own hash, for an address none", behind="HASH"
@@ -35,7 +33,7 @@ class Options:
 
 def run(options: Options, loaded: Loaded) -> int:
     """Get it, check it and say what it is."""
-    from engine.commands import hub
+    from engine import downloads
 
     first, *more = options.model
     if first == TAGGER:
@@ -49,15 +47,15 @@ def run(options: Options, loaded: Loaded) -> int:
         )
     from engine.tools import download
 
-    own, mirror = hub.own(), hub.address(options.mirror)
-    found = download.run(first, ROOT / "models", own, mirror=mirror, sha256=options.sha256, out=options.out, say=say)
+    hub, mirror = downloads.read(ROOT)["hub"].base, downloads.hub(ROOT, options.mirror)
+    found = download.run(first, ROOT / "models", hub, mirror=mirror, sha256=options.sha256, out=options.out, say=say)
     say(f'to train on it: pretrained_model_name_or_path = "{found.as_posix()}"')
     return 0
 
 
 def _tagger(names: list[str], options: Options) -> int:
     """Get taggers into `models/taggers/`."""
-    from engine.commands import hub
+    from engine import downloads
     from engine.taggers import models
     from engine.tools.tag import model
 
@@ -67,15 +65,14 @@ def _tagger(names: list[str], options: Options) -> int:
         raise UserError("which tagger?", f"one or several of {', '.join(row.name for row in models.TAGGERS)}", where=TAGGER)
     for row in [models.find(name) for name in names]:
         place = ROOT / "models" / "taggers" / row.name
-        model.fetched(row, place, hub.address(options.mirror), say)
+        model.fetched(row, place, downloads.hub(ROOT, options.mirror), say)
         say(environment.as_typed(f"to tag with it: python -m engine tag FOLDER --repo_id {row.name}"))
     return 0
 
 
 def _captioner(names: list[str], options: Options) -> int:
     """Get captioners into `models/captioners/`."""
-    from engine import captioners
-    from engine.commands import hub
+    from engine import captioners, downloads
     from engine.tools.caption import model
 
     if options.sha256 or options.out:
@@ -83,7 +80,7 @@ def _captioner(names: list[str], options: Options) -> int:
     if not names:
         raise UserError("which captioner?", f"one or several of {', '.join(row.name for row in captioners.CAPTIONERS)}", where=CAPTIONER)
     for row in [captioners.row(name) for name in names]:
-        model.fetched(row, ROOT / "models" / captioners.FOLDER / row.name, hub.address(options.mirror), say)
+        model.fetched(row, ROOT / "models" / captioners.FOLDER / row.name, downloads.hub(ROOT, options.mirror), say)
         say(environment.as_typed(f"to use it: python -m engine caption FOLDER --model {row.name}"))
     return 0
 

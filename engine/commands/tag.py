@@ -15,13 +15,14 @@ if TYPE_CHECKING:
 
 def run(options: Options, loaded: Loaded) -> int:
     """Look at the pictures and write their captions."""
+    from engine import downloads
     from engine.awake import kept_awake
-    from engine.commands import hub
-    from engine.console import Reporter
+    from engine.console import Reporter, confirmed
     from engine.tools.tag import command
 
     with kept_awake():
-        return command.tag(options, ROOT / "models" / "taggers", hub.address(), Reporter(), hub.ask if sys.stdin.isatty() else None)
+        ask = confirmed if sys.stdin.isatty() else None
+        return command.tag(options, ROOT / "models" / "taggers", downloads.hub(ROOT), Reporter(), ask)
 
 
 COMMAND = Command(

@@ -66,6 +66,14 @@ def list_folder(folder: Path) -> Listing:
     )
 
 
+def is_half_changed(folder: Path) -> bool:
+    """Whether a command that changes captions was killed here in the middle, or is at it now."""
+    try:
+        return any(name.endswith(".pending") for name in os.listdir(folder / JOURNAL))
+    except OSError:
+        return False
+
+
 def endings(caption_extension: str) -> tuple[str, ...]:
     """The endings of caption files in lower case, with their dots."""
     return tuple(ending if ending.startswith(".") else f".{ending}" for ending in caption_extension.lower().split(","))

@@ -13,7 +13,7 @@ from pathlib import Path
 from engine.data import encodings
 from engine.data.buckets import BucketOptions, Placement, Size, check_options, place
 from engine.data.captions import split
-from engine.data.folder import Listing, caption_files, endings, list_folder, require_folder
+from engine.data.folder import Listing, caption_files, endings, is_half_changed, list_folder, require_folder
 from engine.data.index import Index
 from engine.data.items import CaptionSource, Dataset, Item, Problem, Scan, Subset
 from engine.errors import UserError
@@ -21,6 +21,7 @@ from engine.errors import UserError
 _LARGEST_CAPTION = 1 << 20  # bytes; nobody writes a megabyte about one picture
 _SHOWN = 5  # names in a note before "and n more"
 _LISTED = 20  # problems in an error
+_HALF_CHANGED = "a command was stopped in the middle: any `captions` command on this folder, such as `captions count`, takes it back"
 
 
 @dataclass
@@ -59,6 +60,8 @@ def scan(
         check_options(dataset.buckets)
         for subset, listing in part:
             captions = _captions(subset, listing, gathered)
+            if is_half_changed(subset.directory):
+                gathered.problems.append(Problem(subset.directory, "only some of its captions are changed", _HALF_CHANGED))
             for picture in listing.pictures:
                 record, caption = records[picture], captions[picture]
                 if caption.problem or record.problem:

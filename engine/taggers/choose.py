@@ -14,7 +14,6 @@ from engine.taggers.models import CHARACTER, GENERAL, ONE_OF, QUALITY, RATING
 
 _FACES = "0_0 (o)_(o) +_+ +_- ._. <o>_<o> <|>_<|> =_= >_< 3_3 6_9 >_o @_@ ^_^ o_o u_u x_x |_| ||_||"
 KAOMOJI = frozenset(_FACES.split())  # what looks like a space in a face is none
-ORDERS = ("score", "model", "name")
 OFF, FIRST, LAST = "", "first", "last"
 
 

@@ -98,7 +98,7 @@ def proposal_lines(found: Proposal, share: float, limit: int) -> list[str]:
         lines.extend([*(f"  {line}" for line in _table(counted[:limit], found.captions)), *_more(len(counted) - limit)])
     if found.trigger:
         learn = " ".join(f'"{one.tag}"' for one in found.trigger)
-        lines.append(f'  python -m engine captions method 5 --concept "{found.concept.folder.name}" --trigger NAME --learn {learn}')
+        lines.append(f'  python -m engine captions method 5 --train_data_dir "{found.concept.folder}" --trigger NAME --learn {learn}')
     return lines
 
 

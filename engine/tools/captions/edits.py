@@ -11,6 +11,7 @@ KAOMOJI = frozenset(
 )  # fmt: skip
 _LONG = 8  # words in a row without a comma that no tag has
 _SENTENCE_END = re.compile(r"[.!?\u3002\uff01\uff1f][\"'\u201d\u2019)]?\s*$")
+_AFTER_SENTENCE = re.compile(r"(?<=[.!?\u3002\uff01\uff1f])\s+")
 _CJK = re.compile(r"[\u3040-\u30ff\u4e00-\u9fff]")
 _FULL_WIDTH = {
     "\uff0c": ", ", "\u3001": ", ", "\uff1b": "; ", "\uff1a": ": ", "\u3002": ". ", "\uff0e": ". ", "\uff01": "! ", "\uff1f": "? ",
@@ -74,7 +75,7 @@ def add(text: str, tags: Sequence[str], *, front: bool = False) -> str:
     """
 
     def added(line: str) -> str:
-        there = {normal(tag) for tag in split(line)}
+        there = {normal(tag) for piece in split(line) for tag in (piece, *_AFTER_SENTENCE.split(piece)[1:])}
         new = [tag for tag in tags if normal(tag) not in there]
         if not new:
             return line

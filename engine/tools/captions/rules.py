@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -36,12 +36,16 @@ class Groups:
 
     path: Path
     groups: tuple[Group, ...]
+    _found: dict[str, Group | None] = field(default_factory=dict, compare=False)  # a folder has few tags, and many of each
 
     def of(self, tag: str) -> Group | None:
         """The group of a tag: the one that lists it, else the first that has a pattern for it."""
         key = normal(tag)
-        listed = next((group for group in self.groups if key in group.tags), None)
-        return listed or next((group for group in self.groups if any(pattern.fullmatch(key) for pattern in group.patterns)), None)
+        if key not in self._found:
+            listed = next((group for group in self.groups if key in group.tags), None)
+            fits = (group for group in self.groups if any(pattern.fullmatch(key) for pattern in group.patterns))
+            self._found[key] = listed or next(fits, None)
+        return self._found[key]
 
     def knows(self, tag: str) -> bool:
         """Whether a group lists this very tag, so that it is an ordinary word of base models."""
