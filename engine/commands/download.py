@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -13,8 +14,6 @@ from engine.errors import UserError
 
 if TYPE_CHECKING:
     from engine.config.load import Loaded
-
-TAGGER, CAPTIONER = "tagger", "captioner"  # in place of a model's name: what follows are names of those
 
 
 @dataclass(frozen=True)
@@ -33,18 +32,12 @@ class Options:
 
 def run(options: Options, loaded: Loaded) -> int:
     """Get it, check it and say what it is."""
-    from engine import downloads
-
     first, *more = options.model
-    if first == TAGGER:
-        return _tagger(more, options)
-    if first == CAPTIONER:
-        return _captioner(more, options)
+    if first in KINDS:
+        return _several(first, more, options)
     if more:
-        raise UserError(
-            f"one model at a time: {first}, and then {more[0]}",
-            "a tagger is got by `download tagger NAME`, a captioner by `download captioner NAME`",
-        )
+        raise UserError(f"one model at a time: {first}, and then {more[0]}", "several: `download tagger NAME`, `download captioner NAME`")
+    from engine import downloads
     from engine.tools import download
 
     hub, mirror = downloads.read(ROOT)["hub"].base, downloads.hub(ROOT, options.mirror)
@@ -53,37 +46,37 @@ def run(options: Options, loaded: Loaded) -> int:
     return 0
 
 
-def _tagger(names: list[str], options: Options) -> int:
-    """Get taggers into `models/taggers/`."""
+def _tagger(name: str, mirror: str) -> str:
+    """Get a tagger into `models/taggers/`; how it is used."""
     from engine import downloads
     from engine.taggers import models
     from engine.tools.tag import model
 
-    if options.sha256 or options.out:
-        raise UserError("a tagger is several files", "leave --sha256 and --out away", where=TAGGER)
-    if not names:
-        raise UserError("which tagger?", f"one or several of {', '.join(row.name for row in models.TAGGERS)}", where=TAGGER)
-    for row in [models.find(name) for name in names]:
-        place = ROOT / "models" / "taggers" / row.name
-        model.fetched(row, place, downloads.hub(ROOT, options.mirror), say)
-        say(environment.as_typed(f"to tag with it: python -m engine tag FOLDER --repo_id {row.name}"))
-    return 0
+    row = models.find(name)
+    model.fetched(row, ROOT / "models" / "taggers" / row.name, downloads.hub(ROOT, mirror), say)
+    return f"to tag with it: python -m engine tag FOLDER --repo_id {row.name}"
 
 
-def _captioner(names: list[str], options: Options) -> int:
-    """Get captioners into `models/captioners/`."""
+def _captioner(name: str, mirror: str) -> str:
+    """Get a captioner into `models/captioners/`; how it is used."""
     from engine import captioners, downloads
     from engine.tools.caption import model
 
+    row = captioners.row(name)
+    model.fetched(row, ROOT / "models" / captioners.FOLDER / row.name, downloads.hub(ROOT, mirror), say)
+    return f"to describe with it: python -m engine caption FOLDER --model {row.name}"
+
+
+def _several(kind: str, names: Sequence[str], options: Options) -> int:
+    """Get taggers or captioners."""
     if options.sha256 or options.out:
-        raise UserError("a captioner is several files", "leave --sha256 and --out away", where=CAPTIONER)
-    if not names:
-        raise UserError("which captioner?", f"one or several of {', '.join(row.name for row in captioners.CAPTIONERS)}", where=CAPTIONER)
-    for row in [captioners.row(name) for name in names]:
-        model.fetched(row, ROOT / "models" / captioners.FOLDER / row.name, downloads.hub(ROOT, options.mirror), say)
-        say(environment.as_typed(f"to use it: python -m engine caption FOLDER --model {row.name}"))
+        raise UserError(f"a {kind} is several files", "leave --sha256 and --out away", where=kind)
+    for name in names or [""]:  # of which there is none, so that all are named
+        say(environment.as_typed(KINDS[kind](name, options.mirror)))
     return 0
 
+
+KINDS = {"tagger": _tagger, "captioner": _captioner}  # words in place of a model's name, behind which names of those stand
 
 COMMAND = Command(
     name="download",

@@ -1,1 +1,1 @@
-"""`caption`: a sentence for each picture, by a captioner of this machine or by a server that the user names."""
+"""`caption`: a sentence for each picture, by a captioner here or by a server."""

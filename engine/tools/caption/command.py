@@ -1,4 +1,4 @@
-"""The work of `caption`: folder and captioner -> captions, with what is said on the way."""
+"""The work of `caption`: folder and captioner -> captions."""
 
 from __future__ import annotations
 

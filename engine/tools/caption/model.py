@@ -1,4 +1,4 @@
-"""What describes pictures: a captioner's files found or downloaded and loaded, or the server that the user names."""
+"""What describes pictures: a captioner of this machine, or a server."""
 
 from __future__ import annotations
 

@@ -1,4 +1,7 @@
-"""Things made in threads, some ahead of their use, so that memory stays the same."""
+"""Things made in threads, some ahead of their use.
+
+Memory stays the same, however many there are.
+"""
 
 from __future__ import annotations
 

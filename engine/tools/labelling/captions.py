@@ -1,4 +1,4 @@
-"""Caption files as `tag` and `caption` write them: through the journal, skipped, added to or written anew."""
+"""Caption files as `tag` and `caption` write them, through the journal."""
 
 from __future__ import annotations
 

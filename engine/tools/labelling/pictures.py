@@ -1,4 +1,7 @@
-"""The pictures that are to get captions: of a folder, of its concept folders, or of everything below."""
+"""The pictures that are to get captions.
+
+They are those of a folder, of its concept folders, or of everything below.
+"""
 
 from __future__ import annotations
 
