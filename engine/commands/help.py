@@ -12,6 +12,8 @@ from engine.environment import ROOT
 if TYPE_CHECKING:
     from engine.config.keys import Key
 
+_LONGEST = 100  # characters that a command's options may take in its usage
+
 
 def general(commands: Sequence[Command[Any]]) -> str:
     """All commands, a line each."""
@@ -45,8 +47,9 @@ def path(command: Command[Any]) -> str:
 
 
 def typed(command: Command[Any]) -> str:
-    """What is typed behind `python -m engine`."""
+    """What is typed behind `python -m engine`. Where a command has many options, they stand below alone."""
     own = [f"[{_written(key, command)}]" for key in command.own() if key.name != command.bare]
+    own = own if len(" ".join(own)) <= _LONGEST else ["[--option value ...]"]
     return " ".join(filter(None, [command.name, path(command), *own, "[--setting value ...]" if command.settings else ""]))
 
 
