@@ -32,6 +32,7 @@ SCRIPTS: tuple[ScriptRow, ...] = (
         "`sample`, which makes previews: no high-resolution pass, no ControlNet",
     ),
     ScriptRow("tools/show_metadata.py", "`inspect`"),
+    ScriptRow("finetune/tag_images_by_wd14_tagger.py", "`tag`"),
     ScriptRow("networks/check_lora_weights.py", "not yet; `inspect` shows names, shapes and alphas, no statistics"),
     ScriptRow("train_textual_inversion.py sdxl_train_textual_inversion.py train_textual_inversion_XTI.py", "not yet: textual inversion"),
     ScriptRow("train_db.py fine_tune.py sdxl_train.py", "not yet: DreamBooth and full fine-tuning"),
@@ -52,8 +53,8 @@ SCRIPTS: tuple[ScriptRow, ...] = (
         "not yet: other model families",
     ),
     ScriptRow(
-        "finetune/tag_images_by_wd14_tagger.py finetune/make_captions.py finetune/make_captions_by_git.py",
-        "not yet: taggers and captioners",
+        "finetune/make_captions.py finetune/make_captions_by_git.py",
+        "not yet: captioners",
     ),
     ScriptRow("finetune/clean_captions_and_tags.py", "not yet: captions edited in bulk"),
     ScriptRow("finetune/merge_captions_to_metadata.py finetune/merge_dd_tags_to_metadata.py", "not yet: captions in metadata files"),
