@@ -64,5 +64,5 @@ COMMAND = Command(
     actions=actions,
     settings=True,
     bare="words",
-    needs=("words", "train_data_dir"),
+    needs=("words",),
 )
