@@ -16,7 +16,7 @@ from engine.config.known import FILES, SETTINGS, Known, Takes
 from engine.config.words import parse
 
 WITH_SETTINGS = ("train", "check", "cache", "sample", "config")
-SCRIPTS = ("train", "check", "caption", "sample", "tensorboard", "doctor")  # commands that a front script calls
+SCRIPTS = ("train", "check", "caption", "captions", "sample", "tensorboard", "doctor")  # commands that a front script calls
 LISTED = "Options begin with two dashes, and configs/reference.toml lists them"
 
 Table = list[tuple[list[str], list[str]]]  # words, and what is said
@@ -129,6 +129,13 @@ SAMPLE: Table = [
     (["--out", "", "--seed", "x"], ["--out: needs a value: --out FOLDER", "--seed: `x` is not a whole number"]),
 ]  # fmt: skip
 OTHERS: dict[str, Table] = {
+    "captions": [
+        (["add", "x", "-front"], ["-front: options begin with two dashes; write --front"]),
+        (["add", "x", "--concept", "my", "pics"], ['pics: belongs to no option: --concept takes one value; one with spaces stands between '
+         'quotes: --concept "my pics"']),
+        (["rare", "--min_count", "few"], ["--min_count: `few` is not a whole number"]),
+        (["add", "x", "--frnt"], ["--frnt: unknown option. Did you mean `--front`?"]),
+    ],
     "tensorboard": [
         (["logs", "my pics"], ["my pics: --logdir takes one value, and that is logs already; a path with spaces stands between quotes: "
          '"logs my pics"']),
@@ -190,6 +197,15 @@ def test_a_word_that_belongs_to_no_option(
     script: bool, command: str, words: list[str], said: list[str], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert told(command, words, script=script, monkeypatch=monkeypatch, capsys=capsys) == said
+
+
+@pytest.mark.parametrize(
+    "words", [["method", "5"], ["add", "seed", "my.toml", "p.txt"], ["remove", "seed=1", "my pics"], ["replace", "a", "b c"]]
+)
+@pytest.mark.parametrize("behind", [[], ["--yes"], ["--train_data_dir", "logs"]])
+def test_words_of_any_form_are_taken_where_a_command_takes_tags(words: list[str], behind: list[str]) -> None:
+    captions = next(command for command in COMMANDS if command.name == "captions")
+    assert captions.read([*words, *behind])[0].words == tuple(words)
 
 
 def test_every_command_is_in_the_table() -> None:

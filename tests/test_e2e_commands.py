@@ -25,7 +25,7 @@ from engine.__main__ import COMMANDS
 pytestmark = [pytest.mark.e2e, pytest.mark.skipif(sys.platform == "win32", reason="ends the viewer as a Linux terminal does")]
 
 COPIED = ("engine", "install", "configs", "scripts", "train_data/demo", "models/micro", "requirements.txt", "requirements-gpu.txt")
-ORDER = ("train", "check", "cache", "caption", "sample", "inspect", "config", "tensorboard", "doctor", "bundle", "download")
+ORDER = ("train", "check", "captions", "cache", "caption", "sample", "inspect", "config", "tensorboard", "doctor", "bundle", "download")
 
 
 @pytest.fixture(scope="module")
@@ -89,6 +89,7 @@ def started(name: str, product: Path) -> subprocess.Popen[str]:
 MADE = {  # command -> what its example says, and the file that it leaves
     "train": ("demo.safetensors", "output/demo/demo.safetensors"),
     "check": ("Contact sheet, to open in a browser: ", "output/check.html"),
+    "captions": ("12 captions, 7 tags", ""),
     "cache": ("", "cache/latents"),
     "caption": ("12 captions written", "train_data/mine/6_momo creature/01.txt"),
     "sample": ("2 pictures: ", "output/demo/compare.html"),

@@ -26,7 +26,7 @@ from scripts import evaluator
 FOLDER = Path(__file__).resolve().parent.parent / "scripts"
 SCRIPTS = sorted(FOLDER.rglob("*.ps1"))
 FRONT = [path for path in SCRIPTS if path.parent == FOLDER]
-NAMES = ["caption", "check", "demo", "doctor", "sample", "tag", "tensorboard", "train"]
+NAMES = ["caption", "captions", "check", "demo", "doctor", "sample", "tag", "tensorboard", "train"]
 MARK = b"\xef\xbb\xbf"
 # peers.md 4.1 and 4.3: every variable at the top of the two ancestors' train.ps1.
 WINDOWS = """

@@ -278,6 +278,17 @@ def test_scores_by_tag(bench: Bench) -> None:
     assert set(scores(paths, bench.cache, ROW.name)) == set(paths)
 
 
+def test_captions_adds_a_tag_where_it_has_a_score(bench: Bench, capsys: pytest.CaptureFixture[str]) -> None:
+    bench.run(thresh=1.1)
+    given = scores([bench.folder / "3_momo" / name for name in NAMES], bench.cache)
+    lowest = sorted(found["red"] for found in given.values())[2]
+    places = ["--train_data_dir", str(bench.folder), "--cache_dir", str(bench.cache)]
+    assert command.main(["captions", "add", "Red", "--min_score", str(lowest), *places]) == 0
+    for path, found in given.items():
+        assert ("Red" in path.with_suffix(".txt").read_text(encoding="utf-8")) is (found["red"] >= lowest)
+    capsys.readouterr()
+
+
 @pytest.mark.parametrize("damage", [b"no database" * 100, b""])
 def test_a_damaged_file_of_scores_is_made_anew(bench: Bench, damage: bytes) -> None:
     bench.run()

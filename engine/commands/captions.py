@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from engine.commands.command import Command, say
@@ -27,6 +29,9 @@ class Options:
     min_count: int = setting(2, "rare: captions that a tag must stand in to stay", low=1)
     share: float = setting(0.8, "propose, method 5: share of captions from which on a tag is constant, 0 to 1", low=0, high=1)
     limit: int = setting(50, "count, pairs, propose: lines of a concept", low=1)
+    min_score: float | None = setting(
+        None, "add: only where a tagger gave the tag this score or more, 0 to 1; left out: everywhere", low=0, high=1
+    )
     caption_encoding: str = setting("", "encoding of captions that are neither UTF-8 nor marked; left out: guessed, shown and asked for")
     dry_run: bool = setting(False, "only show what would be changed")
     yes: bool = setting(False, "do not ask before text is removed or replaced")
@@ -45,14 +50,17 @@ def run(options: Options, loaded: Loaded) -> int:
     from engine.tools.captions.plan import Request
     from engine.tools.captions.run import run as change
     from engine.tools.captions.talk import Talk
+    from engine.tools.tag.scores import scores
 
     action, *words = options.words
     request = Request(
         action, tuple(words), options.concept, options.name, options.trigger, options.learn, options.front, options.regex,
-        options.all, options.min_count, options.share, options.limit,
+        options.all, options.min_count, options.share, options.limit, options.min_score,
     )  # fmt: skip
     talk = Talk(lambda text: say(as_typed(text)), yes=options.yes)
-    return change(loaded.config.data, request, talk, encoding=options.caption_encoding, dry_run=options.dry_run)
+    data = loaded.config.data
+    kept = partial(scores, cache=Path(data.cache_dir))
+    return change(data, request, talk, encoding=options.caption_encoding, dry_run=options.dry_run, scores=kept)
 
 
 COMMAND = Command(
@@ -64,5 +72,5 @@ COMMAND = Command(
     actions=actions,
     settings=True,
     bare="words",
-    needs=("words", "train_data_dir"),
+    needs=("words",),
 )

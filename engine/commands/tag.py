@@ -27,7 +27,7 @@ def run(options: Options, loaded: Loaded) -> int:
 
 COMMAND = Command(
     name="tag",
-    help="write captions of pictures by a tagger: WD, PixAI, cl_tagger, camie, JoyTag, DeepDanbooru",
+    help="write the captions of pictures with a tagger: WD, PixAI, JoyTag and others",
     example="tag train_data/mine --remove_underscore",
     options=Options,
     run=run,

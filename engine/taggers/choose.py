@@ -1,4 +1,4 @@
-"""Scores -> the tags of a caption: thresholds, categories, words that are left out or replaced, underscores, order."""
+"""Scores -> the tags of a caption: which, how written, in which order."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A tagger's folder: which of its files are there, and what is said of files that are missing or of another kind."""
+"""A tagger's folder: which files are there, which are missing or of another kind."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A picture made ready for a tagger: RGB pixels -> the numbers that its row describes."""
+"""RGB pixels -> the numbers that a tagger takes."""
 
 from __future__ import annotations
 

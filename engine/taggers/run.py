@@ -1,4 +1,4 @@
-"""Runs a tagger: its ONNX file in onnxruntime, on a DirectX 12 card where that works, else on the processor."""
+"""Runs a tagger in onnxruntime: on a DirectX 12 card, else on the processor."""
 
 from __future__ import annotations
 

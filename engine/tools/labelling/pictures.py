@@ -1,7 +1,4 @@
-"""The pictures that are to get captions.
-
-They are those of a folder, of its concept folders, or of everything below.
-"""
+"""Which pictures of a folder get captions."""
 
 from __future__ import annotations
 

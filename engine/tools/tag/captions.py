@@ -1,4 +1,4 @@
-"""The captions of `tag`: what is written for a picture's tags, with those that it has already."""
+"""Tags and what a caption has already -> the caption."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The work of `tag`: folder and tagger -> captions, with what is said on the way."""
+"""The work of `tag`: folder and tagger -> captions."""
 
 from __future__ import annotations
 

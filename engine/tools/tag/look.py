@@ -1,4 +1,7 @@
-"""Pictures looked at by a tagger, in their order: threads decode some ahead while the model runs, so that memory stays the same."""
+"""Pictures -> scores, in their order and in little memory.
+
+Threads decode some pictures ahead while the model runs.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,7 @@
-"""A tagger made ready: its files found or downloaded, compared with what is recorded, and opened only when it is needed."""
+"""A tagger made ready: found or downloaded, compared, opened.
+
+It is opened only when a picture needs it.
+"""
 
 from __future__ import annotations
 

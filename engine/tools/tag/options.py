@@ -1,4 +1,7 @@
-"""The options of `tag`, under the names of lora-scripts' and sd-scripts' taggers, and what they ask for."""
+"""The options of `tag`, by other taggers' names for them.
+
+The names are those of lora-scripts' and sd-scripts' taggers.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Where the tags of pictures go: into caption files, through the journal, or all into one file."""
+"""Where tags go: into caption files, or all into one file."""
 
 from __future__ import annotations
 

@@ -1,6 +1,7 @@
-"""The scores of pictures, kept in one SQLite file: by the picture's content and by the tagger.
+"""The scores of pictures, kept for later runs.
 
-So a run with other thresholds needs no model, a stopped one loses nothing, and `captions` can ask for a tag's score.
+One SQLite file, by the picture's content and by the tagger. So a run with other thresholds needs no model, a stopped one loses nothing, and
+`captions` can ask for a tag's score.
 """
 
 from __future__ import annotations
