@@ -54,7 +54,7 @@ SCRIPTS: tuple[ScriptRow, ...] = (
     ),
     ScriptRow("finetune/make_captions.py", "`caption`"),
     ScriptRow("finetune/make_captions_by_git.py", "not planned: `caption` has newer models"),
-    ScriptRow("finetune/clean_captions_and_tags.py", "not yet: captions edited in bulk"),
+    ScriptRow("finetune/clean_captions_and_tags.py", "`captions clean`, by rules that may be edited"),
     ScriptRow("finetune/merge_captions_to_metadata.py finetune/merge_dd_tags_to_metadata.py", "not yet: captions in metadata files"),
     ScriptRow("finetune/prepare_buckets_latents.py", "not needed: `cache` finds buckets and encodes pictures"),
     ScriptRow("finetune/hypernetwork_nai.py", "not planned"),
