@@ -1,4 +1,4 @@
-"""The options of `caption`, under the names of sd-scripts' make_captions."""
+"""The options of `caption`, by the names of sd-scripts' make_captions."""
 
 from __future__ import annotations
 
