@@ -499,3 +499,11 @@ def test_a_long_diff_is_cut_but_for_a_dry_run(folder: Path) -> None:
     do(folder, looked, "add", "y", dry_run=True)
     do(folder, done, "add", "y")
     assert looked.text.count("+ x, y") == 30 and done.text.count("+ x, y") == 20 and "and 10 files more" in done.text
+
+
+def test_a_copy_of_the_users_own_is_read_instead(tmp_path: Path) -> None:
+    (tmp_path / "tag_groups.toml").write_text("[a]\ntags = ['x']\n", encoding="utf-8")
+    assert [group.name for group in rules.groups(tmp_path / "tag_groups.toml").groups] == ["a"]
+    (tmp_path / "my_tag_groups.toml").write_text("[b]\ntags = ['x']\npatterns = ['* y']\nin_trigger = true\n", encoding="utf-8")
+    mine = rules.groups(tmp_path / "tag_groups.toml")
+    assert [group.name for group in mine.groups] == ["b"] and mine.groups[0].in_trigger and mine.of("Z_y") is mine.groups[0]

@@ -1,4 +1,4 @@
-"""`captions`: captions edited as transactions, shown first and undone at will."""
+"""`captions`: edits captions; each change is shown first and can be undone."""
 
 from __future__ import annotations
 

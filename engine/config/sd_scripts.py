@@ -56,7 +56,7 @@ SCRIPTS: tuple[ScriptRow, ...] = (
         "finetune/make_captions.py finetune/make_captions_by_git.py",
         "not yet: captioners",
     ),
-    ScriptRow("finetune/clean_captions_and_tags.py", "not yet: captions edited in bulk"),
+    ScriptRow("finetune/clean_captions_and_tags.py", "`captions clean`, by rules that may be edited"),
     ScriptRow("finetune/merge_captions_to_metadata.py finetune/merge_dd_tags_to_metadata.py", "not yet: captions in metadata files"),
     ScriptRow("finetune/prepare_buckets_latents.py", "not needed: `cache` finds buckets and encodes pictures"),
     ScriptRow("finetune/hypernetwork_nai.py", "not planned"),

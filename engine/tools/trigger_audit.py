@@ -1,4 +1,4 @@
-"""The trigger of each folder: in how many captions it stands, and whether it is a good one."""
+"""Each folder's trigger: where it stands, whether it is a good one."""
 
 from __future__ import annotations
 

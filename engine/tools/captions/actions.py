@@ -1,4 +1,4 @@
-"""The actions of `captions`: a row each, with the words that it takes."""
+"""The actions of `captions`: a row each, with its words."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What stands in the captions of a concept: frequencies, pairs, and what is constant over it."""
+"""What stands in captions: frequencies, pairs, constant tags."""
 
 from __future__ import annotations
 

@@ -269,7 +269,7 @@ def loses(old: str, new: str) -> bool:
 
 
 def _once(tags: Iterable[str]) -> list[str]:
-    first = {}
+    first: dict[str, str] = {}
     for tag in tags:
         first.setdefault(normal(tag), tag)
     return [tag for key, tag in first.items() if key]

@@ -1,4 +1,4 @@
-"""The journal of a folder's captions: what was changed, when and by what.
+"""The journal of a folder's captions: what was changed, and when.
 
 It lies in `.captions` beside the pictures, an entry a file: `000001.json`. An entry holds each file's bytes before and its hash after.
 No entry is ever taken away; undoing adds one too. `transaction.py` writes them, `undo.py` reads them backwards.

@@ -1,7 +1,7 @@
-"""Five ways to caption a concept, a command each: what the trigger shall learn, and what stays free.
+"""Five ways to caption a concept: what its trigger learns.
 
-1 has no captions at all. 2 and 3 keep every tag behind the concept's name. 4 keeps angle and pose alone. 5 deletes the tags that a trigger
-of its own shall learn.
+Method 1 has no captions at all. 2 and 3 keep every tag behind the concept's name. 4 keeps angle and pose alone. 5 deletes the tags that a
+trigger of its own shall learn.
 """
 
 from __future__ import annotations

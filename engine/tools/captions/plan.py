@@ -1,4 +1,4 @@
-"""What an action would do to the captions, before anything is written."""
+"""What an action would change, before anything is written."""
 
 from __future__ import annotations
 

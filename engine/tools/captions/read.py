@@ -1,4 +1,4 @@
-"""Caption files as text, whatever their encoding, and the folders that hold them.
+"""Caption files as text, whatever their encoding.
 
 What is neither UTF-8 nor marked is a guess, and nothing is written on a guess.
 """

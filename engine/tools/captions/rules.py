@@ -1,6 +1,7 @@
-"""The files that a user may edit: groups of tags, and rules for cleaning.
+"""What a user may edit: groups of tags, rules for cleaning.
 
-Both lie in `configs/captions/`, with what may be written in them said at their top.
+Both lie in `configs/captions/`, with what may be written in them said at their top. A copy named `my_<name>` is read in a file's place: no
+update overwrites that one.
 """
 
 from __future__ import annotations
@@ -83,6 +84,7 @@ class Cleaning:
 
 def groups(path: Path = GROUPS) -> Groups:
     """The groups of a file. Raises UserError that says what is wrong with it."""
+    path = _own(path)
     values, lines = read_file(str(path))
     found = []
     for name, given in values.items():
@@ -98,6 +100,7 @@ def groups(path: Path = GROUPS) -> Groups:
 
 def cleaning(path: Path = CLEANING) -> Cleaning:
     """The rules of a file. Raises UserError that says what is wrong with it."""
+    path = _own(path)
     values, lines = read_file(str(path))
     _check_keys(values, ("tags", "sentences", "synonyms"), str(path))
     tags, sentences, synonyms = (values.get(name, {}) for name in ("tags", "sentences", "synonyms"))
@@ -134,6 +137,12 @@ def check_replacement(pattern: re.Pattern[str], new: str, where: str) -> None:
     except (re.error, IndexError) as error:
         hint = r"\1 is what the first bracket found; a backslash itself is \\"
         raise UserError(f"`{new}` cannot be put in the place of `{pattern.pattern}`: {error}", hint, where=where) from error
+
+
+def _own(path: Path) -> Path:
+    """The user's own copy of a file, where there is one."""
+    own = path.with_name(f"my_{path.name}")
+    return own if own.is_file() else path
 
 
 def _wildcard(text: str) -> re.Pattern[str]:

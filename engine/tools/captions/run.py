@@ -1,4 +1,7 @@
-"""`captions`: an action on the captions of a run's folders, shown first, asked for, and written whole or not at all."""
+"""`captions`: an action, shown first, asked for, then written.
+
+All files are written or none.
+"""
 
 from __future__ import annotations
 
