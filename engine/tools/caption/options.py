@@ -1,4 +1,4 @@
-"""The options of `caption`, by the names of sd-scripts' make_captions."""
+"""The options of `caption`, by sd-scripts' names for them."""
 
 from __future__ import annotations
 

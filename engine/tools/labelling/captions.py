@@ -1,4 +1,4 @@
-"""Caption files as `tag` and `caption` write them, through the journal."""
+"""Caption files as `tag` and `caption` write them."""
 
 from __future__ import annotations
 
