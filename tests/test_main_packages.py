@@ -59,7 +59,7 @@ NEEDS = {
     "check": (["--config", "configs/demo.toml"], "tokenizers"),
     "captions": (["count", "--config", "configs/demo.toml"], "PIL"),
     "cache": (["--config", "configs/demo.toml"], "torch"),
-    "caption": (["train_data/demo"], "PIL"),
+    "caption": (["train_data/demo"], "rich"),
     "sample": (["--pretrained_model_name_or_path", MODEL, "--prompt", "a cat"], "torch"),
     "inspect": ([MODEL], ""),
     "tensorboard": (["--logdir", "configs"], "tensorboard"),

@@ -11,7 +11,8 @@ from concurrent.futures import Executor, Future
 from itertools import islice
 from typing import TypeVar
 
-Given, Made = TypeVar("Given"), TypeVar("Made")
+Given = TypeVar("Given")
+Made = TypeVar("Made")
 
 
 def ahead(pool: Executor, make: Callable[[Given], Made], things: Iterable[Given], count: int) -> Iterator[Made]:
