@@ -131,6 +131,21 @@ def test_tasks_ask_different_things(folders: dict[str, Path]) -> None:
         row.task("detaild")
 
 
+@pytest.mark.parametrize(
+    ("max_length", "min_length", "said"),
+    [
+        (1, 0, r"--max_length: 1 tokens: .* takes [25] to \d+"),
+        (5000, 0, "--max_length: 5000 tokens"),
+        (9, 10, "--min_length: 10 tokens is more"),
+    ],
+)
+def test_lengths_that_cannot_be_written_are_refused(
+    kind: str, max_length: int, min_length: int, said: str, folders: dict[str, Path]
+) -> None:
+    with pytest.raises(UserError, match=said):
+        load(ROWS[kind], folders[kind], max_length=max_length, min_length=min_length)
+
+
 @pytest.mark.slow
 def test_lengths_bound_what_is_written(kind: str, folders: dict[str, Path]) -> None:
     """In tokens, of which the small tokenizers make at most a word each; BLIP counts its prompt of three words too."""

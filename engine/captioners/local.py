@@ -24,6 +24,7 @@ from transformers import (
 )
 from transformers.utils import logging
 
+from engine import allocation
 from engine.captioners import Captioner, images
 from engine.captioners.drawing import Draw
 from engine.captioners.folder import CONFIG, WEIGHTS, Folder, require_tensors, require_tokens
@@ -66,16 +67,20 @@ class Local:
             raise UserError(message, f"put the files of {row.repo} there", where=str(found.path / CONFIG))
         tied = set(skeleton.all_tied_weights_keys)
         require_tensors(found, {name: tensor.shape for name, tensor in skeleton.named_parameters() if name not in tied}, row)
+        self._ask = self._prompt(config)
+        self._require_lengths()
         logging.disable_progress_bar()
         safe = found.weights.suffix == ".safetensors"
         try:
-            model = network.from_pretrained(str(found.path), dtype=dtype, local_files_only=True, use_safetensors=safe, weights_only=True)
+            with allocation.shortage_explained("close other programs that use it, or use --device cpu"):
+                model = network.from_pretrained(
+                    str(found.path), dtype=dtype, local_files_only=True, use_safetensors=safe, weights_only=True
+                )
+                self._model = model.to(device).eval().requires_grad_(False)
         except pickle.UnpicklingError as error:
             hint = f"delete it, and take {WEIGHTS[0]} from {row.repo} on the hub"
             raise UserError("this file holds more than tensors, and nothing in it is run", hint, where=str(found.weights)) from error
         model.generation_config = GenerationConfig()  # what a folder's generation_config.json says is in the row
-        self._model = model.to(device).eval().requires_grad_(False)
-        self._ask = self._prompt(config)
 
     def prepare(self, picture: Image.Image) -> NDArray[numpy.float32]:
         """A picture as this model takes it; may run in a thread."""
@@ -83,12 +88,22 @@ class Local:
 
     def describe(self, pictures: Sequence[NDArray[numpy.float32]], seeds: Sequence[int]) -> list[str]:
         """A caption for each picture. A caption depends on its picture and its seed, not on the others of the batch."""
-        with torch.inference_mode():
+        with torch.inference_mode(), allocation.shortage_explained("describe fewer together: --batch_size"):
             pixels = torch.from_numpy(numpy.stack(pictures)).to(self._device, self._dtype)
             ids = torch.tensor([self._ask] * len(pictures), device=self._device)
             made = self._model.generate(input_ids=ids, pixel_values=pixels, attention_mask=torch.ones_like(ids), **self._options(seeds))
         skipped = 0 if self._row.model_type == "florence2" else len(self._ask) - 1  # BLIP's answer begins with its prompt
         return [_line(self._found.tokenizer.decode(row[skipped:], skip_special_tokens=True)) for row in made.tolist()]
+
+    def _require_lengths(self) -> None:
+        """Raise UserError for lengths that the model cannot write."""
+        least, most = 1 + (len(self._ask) - 1 if self._row.model_type == "blip" else 1), self._text.max_position_embeddings
+        if not least <= self._wording.max_length <= most:
+            raise UserError(f"{self._wording.max_length} tokens: {self._row.name} takes {least} to {most}", where="--max_length")
+        if self._wording.min_length > self._wording.max_length:
+            raise UserError(
+                f"{self._wording.min_length} tokens is more than the longest caption has", "or raise --max_length", where="--min_length"
+            )
 
     def _options(self, seeds: Sequence[int]) -> dict[str, Any]:
         wording, row = self._wording, self._row
