@@ -191,6 +191,19 @@ def test_a_pickled_file_is_read_where_there_is_no_other(kind: str, folders: dict
     assert ours.describe(prepared, [1]) == theirs.describe(prepared, [1])
 
 
+@pytest.mark.slow
+def test_a_tensor_of_two_names_may_have_either(kind: str, folders: dict[str, Path], tmp_path: Path) -> None:
+    names = {
+        "blip": ("text_decoder.bert.embeddings.word_embeddings.weight", "text_decoder.cls.predictions.decoder.weight"),
+        "florence": ("model.language_model.shared.weight", "lm_head.weight"),
+    }[kind]
+    copy = shutil.copytree(folders[kind], tmp_path / "copy")
+    _other_tensors(copy, lambda it: it.update({names[1]: it.pop(names[0])}))
+    ours, theirs = load(ROWS[kind], copy), load(ROWS[kind], folders[kind])
+    prepared = [ours.prepare(picture())]
+    assert ours.describe(prepared, [1]) == theirs.describe(prepared, [1])
+
+
 class _Trap:
     def __reduce__(self) -> tuple[object, tuple[str]]:
         return open, ("trapped", "w")  # what an unpickled file may do

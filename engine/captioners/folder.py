@@ -62,9 +62,13 @@ def require_tokens(found: Folder, number: int, count: int, row: Captioner) -> No
         raise UserError(message, f"take all files from one place: {row.repo} on the hub", where=str(found.path / TOKENIZER))
 
 
-def require_tensors(found: Folder, wanted: Mapping[str, Sequence[int]], row: Captioner) -> None:
-    """Raise UserError where the weights lack one of these tensors, or have it in another shape. No weight is read."""
+def require_tensors(found: Folder, wanted: Mapping[str, Sequence[int]], same: Mapping[str, str], row: Captioner) -> None:
+    """Raise UserError where the weights lack one of these tensors, or have it in another shape. No weight is read.
+
+    `same` has other names of tensors: a file may hold one under any of them.
+    """
     there = _shapes(found.weights)
+    there = {**{same[name]: shape for name, shape in there.items() if name in same}, **there}
     lacking = [name for name in wanted if name not in there]
     other = [name for name in wanted if name in there and there[name] != tuple(wanted[name])]
     if lacking:

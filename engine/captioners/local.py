@@ -65,8 +65,8 @@ class Local:
         if side != row.side:
             message = f"this model takes pictures of {side} pixels, and {row.name} takes {row.side}"
             raise UserError(message, f"put the files of {row.repo} there", where=str(found.path / CONFIG))
-        tied = set(skeleton.all_tied_weights_keys)
-        require_tensors(found, {name: tensor.shape for name, tensor in skeleton.named_parameters() if name not in tied}, row)
+        same: dict[str, str] = skeleton.all_tied_weights_keys
+        require_tensors(found, {name: it.shape for name, it in skeleton.named_parameters() if name not in same}, same, row)
         self._ask = self._prompt(config)
         self._require_lengths()
         logging.disable_progress_bar()
