@@ -22,7 +22,8 @@ from engine.tools.tag.model import Ready
 from engine.tools.tag.pictures import Picture
 from engine.tools.tag.scores import FLOOR, Scores, always_kept
 
-Given, Made = TypeVar("Given"), TypeVar("Made")
+Given = TypeVar("Given")
+Made = TypeVar("Made")
 
 
 @dataclass(frozen=True)
