@@ -1,4 +1,4 @@
-"""`tag` beside a plain loop: one picture after another, same model and cores. `python -m benchmarks.tag MODEL [--pictures 64] [...]`.
+"""`tag` beside a plain loop, on the same model and cores. `python -m benchmarks.tag MODEL [--pictures 64] [...]`.
 
 MODEL is a folder with a tagger's files (--row says which); left out, a random network of about a real tagger's work is made. The plain loop
 decodes, makes ready and runs one picture at a time, with as many threads for the model. Prints one JSON object with commit and machine.

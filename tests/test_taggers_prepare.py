@@ -97,6 +97,14 @@ def test_every_row_has_its_facts_and_one_input_for_the_same() -> None:
     assert len({(FACTS[row.name], row.input) for row in TAGGERS}) == len(set(FACTS.values()))
 
 
+def test_a_huge_picture_is_made_smaller_first() -> None:
+    picture = Image.linear_gradient("L").resize((9000, 90)).convert("RGB")
+    row = next(row for row in TAGGERS if row.name == "wd-swinv2-v3")
+    direct = picture.resize((448, 4), Image.Resampling.BICUBIC)
+    found = prepare(picture, row.input)[222:226, :, 0]
+    assert np.abs(found[1:3] - np.asarray(direct, np.float32)[1:3, :, 0]).max() < 12  # the white around it reaches in at the rim
+
+
 def test_a_picture_of_the_right_size_is_taken_as_it_is() -> None:
     pixels = np.random.default_rng(0).integers(0, 256, (448, 448, 3), dtype=np.uint8)
     row = next(row for row in TAGGERS if row.name == "wd-swinv2-v3")

@@ -121,6 +121,12 @@ def test_captions_that_exist_are_skipped_added_to_or_written_anew(bench: Bench) 
         bench.run(append_tags=True, overwrite=True)
 
 
+def test_escaped_brackets_are_no_other_tag(bench: Bench) -> None:
+    (bench.folder / "3_momo/a.txt").write_text(r"Saber \(fate\)", encoding="utf-8")
+    bench.run(thresh=0.01, append_tags=True)
+    assert bench.caption().startswith(r"Saber \(fate\), ") and "saber_(fate)" not in bench.caption()
+
+
 def test_adding_twice_adds_nothing(bench: Bench) -> None:
     bench.run(append_tags=True)
     before = bench.all()
@@ -304,6 +310,7 @@ def test_scores_come_back_as_they_were(tmp_path: Path) -> None:
     always[:4] = True
     with Scores(tmp_path) as kept:
         kept.put("m", "p", given, always)
+        kept.commit()
         found = kept.get("m", "p", 70_000)
         assert found is not None and kept.get("m", "q", 70_000) is None and kept.get("m", "p", 100) is None
     assert (found[:4] == given[:4]).all() and (np.where(given >= 0.01, given, 0)[4:] == found[4:]).all()

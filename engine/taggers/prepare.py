@@ -12,6 +12,8 @@ from engine.taggers.models import Input
 if TYPE_CHECKING:
     from PIL import Image
 
+_HUGE = 8  # times the model's side; beyond it averages of pixels stand for them, which changes numbers by less than their rounding
+
 
 def prepare(picture: Image.Image, row: Input) -> NDArray[np.float32]:
     """An upright RGB picture without transparency -> [size, size, 3] or [3, size, size], as `row.layout` has it."""
@@ -24,7 +26,9 @@ def prepare(picture: Image.Image, row: Input) -> NDArray[np.float32]:
 
 
 def _pad(picture: Image.Image, row: Input) -> Image.Image:
-    """A square around the picture, which is then resized."""
+    """A square around the picture, which is then resized. A huge one is made smaller first, so that the square fits into memory."""
+    if (shrink := max(picture.size) // (_HUGE * row.size)) > 1:
+        picture = picture.reduce(shrink)
     side = max(picture.size)
     return _resized(_centred(picture, side, row.ground), (row.size, row.size), row)
 

@@ -161,8 +161,7 @@ class Model:
 
 def sigmoid(logits: NDArray[np.float32]) -> NDArray[np.float32]:
     """Logits -> probabilities."""
-    result: NDArray[np.float32] = 1 / (1 + np.exp(-np.clip(logits, -_STEEPEST, _STEEPEST)))
-    return result
+    return np.asarray(1 / (1 + np.exp(-np.clip(logits, -_STEEPEST, _STEEPEST))), dtype=np.float32)
 
 
 def _input(session: Session, row: Tagger, path: Path) -> tuple[str, int]:

@@ -33,8 +33,8 @@ PYTHON = ("python_310/python.exe", "-s", "-X", "utf8", "-m", "engine")
 PICTURES = "train_data/訓練 資料"
 # Libraries that every Windows 10 has; msvcp140.dll and its kin are not among them.
 OF_WINDOWS = """
-advapi32 bcrypt bcryptprimitives cabinet combase crypt32 d3d11 d3dcompiler_47 dbghelp dxgi gdi32 imagehlp iphlpapi kernel32 msi
-msvcrt ntdll ole32 oleaut32 pdh powrprof psapi rpcrt4 shell32 user32 userenv version winmm wintrust ws2_32
+advapi32 bcrypt bcryptprimitives cabinet combase crypt32 d3d11 d3d12 d3dcompiler_47 dbghelp dxgi gdi32 imagehlp iphlpapi kernel32 msi
+msvcrt ntdll ole32 oleaut32 pdh powrprof psapi rpcrt4 setupapi shell32 user32 userenv version winmm wintrust ws2_32
 """
 
 

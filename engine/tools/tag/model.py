@@ -32,11 +32,14 @@ class Ready:
     told: Say
     opened: Open = run.open_session
     _model: Model | None = None
+    _labels: Labels | None = None
 
     @property
     def labels(self) -> Labels:
         """What its numbers mean; without opening the model where they are in a file of their own."""
-        return labels.read(self.place / self.row.labels) if self.row.labels else self.model.labels
+        if self._labels is None:
+            self._labels = labels.read(self.place / self.row.labels) if self.row.labels else self.model.labels
+        return self._labels
 
     @property
     def provider(self) -> str:

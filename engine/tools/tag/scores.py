@@ -30,7 +30,7 @@ _TABLES = {
     "taggers": "(key TEXT PRIMARY KEY, name TEXT, labels TEXT, time REAL)",
     "scores": "(tagger TEXT, picture TEXT, numbers BLOB, PRIMARY KEY (tagger, picture)) WITHOUT ROWID",
 }
-_CHUNK = 64  # pictures between two commits
+_CHUNK, _SECONDS = 64, 5.0  # pictures, and their age, at which they are written
 
 
 class Scores:
@@ -40,7 +40,8 @@ class Scores:
         self.notes: list[str] = []
         self._path = folder / FILE
         self._lock = threading.Lock()
-        self._new = 0
+        self._new: list[tuple[object, ...]] = []
+        self._since = time.monotonic()
         with files.explained(self._path):
             folder.mkdir(parents=True, exist_ok=True)
         self._base = self._open()
@@ -57,8 +58,7 @@ class Scores:
     def tagger(self, model: str, name: str, labels: Labels) -> None:
         """Remember what the numbers of a tagger mean, and that it is the newest in use."""
         names = json.dumps(labels.names, ensure_ascii=False)
-        self._do("INSERT OR REPLACE INTO taggers VALUES (?, ?, ?, ?)", model, name, names, time.time())
-        self.commit()
+        self._write("INSERT OR REPLACE INTO taggers VALUES (?, ?, ?, ?)", [(model, name, names, time.time())])
 
     def get(self, model: str, picture: str, count: int) -> NDArray[np.float32] | None:
         """A picture's scores, `count` of them, those below FLOOR as 0; None where they are not known."""
@@ -68,24 +68,21 @@ class Scores:
 
     def put(self, model: str, picture: str, scores: NDArray[np.float32], always: NDArray[np.bool_]) -> None:
         """Keep a picture's scores; `always` says which are kept however small they are."""
-        self._do("INSERT OR REPLACE INTO scores VALUES (?, ?, ?)", model, picture, _packed(scores, always))
-        self._new += 1
-        if self._new >= _CHUNK:
+        self._new.append((model, picture, _packed(scores, always)))
+        if len(self._new) >= _CHUNK or time.monotonic() - self._since > _SECONDS:
             self.commit()
 
     def commit(self) -> None:
-        """Have what was put on the disk. Raises UserError where the disk refuses."""
-        try:
-            with self._lock:
-                self._base.commit()
-        except sqlite3.Error as error:
-            raise self._refused(error) from error
-        self._new = 0
+        """Have what was put on the disk; between two calls nothing is locked. Raises UserError where the disk refuses."""
+        new, self._new = self._new, []
+        self._since = time.monotonic()
+        if new:
+            self._write("INSERT OR REPLACE INTO scores VALUES (?, ?, ?)", new)
 
-    def _do(self, statement: str, *values: object) -> None:
+    def _write(self, statement: str, rows: Sequence[tuple[object, ...]]) -> None:
         try:
-            with self._lock:
-                self._base.execute(statement, values)
+            with self._lock, self._base:
+                self._base.executemany(statement, rows)
         except sqlite3.Error as error:
             raise self._refused(error) from error
 
