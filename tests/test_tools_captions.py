@@ -297,6 +297,13 @@ def test_prose_is_left_by_edits_of_tags_and_that_is_said(folder: Path) -> None:
     assert "1 caption made of sentences" in screen.text and texts(place)["b"] == "garden"
 
 
+def test_a_caption_that_becomes_empty_is_told(folder: Path) -> None:
+    write(folder, {"a": "hat", "b": "hat, x"})
+    screen = Screen()
+    do(folder, screen, "remove", "hat", dry_run=True)
+    assert "1 caption would be empty" in screen.text
+
+
 # --- encodings
 
 

@@ -188,50 +188,58 @@ def _interrupt() -> None:
     raise KeyboardInterrupt
 
 
-def _points(folders: tuple[Path, Path]) -> int:
-    """How many points there are in one transaction, which is undone again."""
+def few(folders: tuple[Path, Path]) -> list[Change]:
+    """A change of each kind, in two folders."""
+    return [edits(folders[0])[1], *edits(folders[1])[2:]]
+
+
+def _tried(folders: tuple[Path, Path]) -> tuple[int, dict[str, bytes]]:
+    """How many points there are in one transaction, and what it makes; it is taken back again."""
     with pytest.MonkeyPatch.context() as patch:
         points = Points(patch, _refuse)
-        apply(edits(*folders), "captions count")
+        apply(few(folders), "captions count")
+    made = state(*folders)
     undo.last(folders).apply()
-    return points.count
+    assert_tidy(*folders)
+    return points.count, made
 
 
 @pytest.mark.parametrize("act", [_refuse, _interrupt])
 def test_a_failure_at_any_point_changes_all_or_nothing(folders: tuple[Path, Path], act: Callable[[], None]) -> None:
-    total, before = _points(folders), state(*folders)
+    before = state(*folders)
+    total, after = _tried(folders)
+    outcomes = set()
     for at in range(1, total + 1):
-        changes = edits(*folders)
         with pytest.MonkeyPatch.context() as patch:
             Points(patch, act, at)
             with contextlib.suppress(UserError, KeyboardInterrupt, OSError):
-                apply(changes, f"captions {at}")
+                apply(few(folders), f"captions {at}")
+        assert state(*folders) in (before, after), at  # at once, without anybody mending it
         recover(folders)
-        if state(*folders) != before:
-            assert all((folder / "new.txt").read_bytes() == b"after 3" and not (folder / NAMES[1]).exists() for folder in folders), at
-            undo.last(folders).apply()
+        outcomes.add(state(*folders) == after)
+        undo.last(folders).apply()
         assert state(*folders) == before, at
         assert_tidy(*folders)
+    assert outcomes == {True, False}
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="forks")
 def test_killed_at_any_point_it_is_all_or_nothing(folders: tuple[Path, Path]) -> None:
-    total, before = _points(folders), state(*folders)
+    before = state(*folders)
+    total, after = _tried(folders)
     outcomes = set()
     for at in range(1, total + 1):
         child = os.fork()
         if child == 0:
             with pytest.MonkeyPatch.context() as patch:
                 Points(patch, lambda: os.kill(os.getpid(), signal.SIGKILL), at)
-                apply(edits(*folders), f"captions {at}")
+                apply(few(folders), f"captions {at}")
             os._exit(0)
         assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == -signal.SIGKILL
         recover(folders[::-1])
-        changed = [(folder / "new.txt").exists() for folder in folders]
-        assert len(set(changed)) == 1, at
-        outcomes.add(changed[0])
-        if changed[0]:
-            undo.last(folders).apply()
+        assert state(*folders) in (before, after), at
+        outcomes.add(state(*folders) == after)
+        undo.last(folders).apply()
         assert state(*folders) == before, at
         assert_tidy(*folders)
     assert outcomes == {True, False}

@@ -54,6 +54,9 @@ def edited(concept: Concept, edit: Edit, *, prose: bool) -> Plan:
     left = sum(has_sentences(caption.text) for caption in concept.captions)
     if left and not prose:
         notes.append(f"{concept.folder}: {plural(left, 'caption')} made of sentences stay as they are; `captions replace` changes those")
+    emptied = sum(bool(change.before) and not change.after for change in changes)
+    if emptied:
+        notes.append(f"{concept.folder}: {plural(emptied, 'caption')} would be empty, and an empty caption is trained as one")
     if concept.without:
         notes.append(f"{concept.folder}: {plural(len(concept.without), 'picture')} without a caption left, such as {concept.without[0]}")
     return Plan(tuple(change for change in changes if change.before != change.after), tuple(notes))
