@@ -239,6 +239,23 @@ def test_a_stopped_run_goes_on_where_it_was(bench: Bench, monkeypatch: pytest.Mo
     assert set(bench.all().values()) == {b"old"}
 
 
+@pytest.mark.parametrize("deleted", [True, False])
+def test_a_run_that_was_stopped_at_its_very_end_is_finished_by_the_next(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch, deleted: bool
+) -> None:
+    bench.run()
+    with monkeypatch.context() as patch:
+        patch.setattr("engine.tools.captions.transaction.Run.finish", lambda self: None)
+        bench.run(overwrite=True, trigger="momo")
+    if deleted:
+        (bench.folder / "3_momo/a.txt").unlink()  # which the next one makes again
+    bench.run(overwrite=True, trigger="momo")
+    assert "goes on" in bench.said and ("pictures tagged: 1 of 1" in bench.said) is deleted
+    (bench.folder / "3_momo/a.txt").write_text("mine", encoding="utf-8")
+    bench.run(overwrite=True, trigger="momo")
+    assert "goes on" not in bench.said and bench.caption().startswith("momo")
+
+
 def test_a_run_with_other_settings_is_no_continuation(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("engine.tools.captions.transaction.Run.finish", lambda self: None)
     bench.run(overwrite=True)
