@@ -177,6 +177,15 @@ def test_a_stopped_run_goes_on_where_it_was(bench: Bench, monkeypatch: pytest.Mo
     assert len({entry.run for entry in journal.entries(bench.concept)}) == 1
 
 
+def test_a_run_stopped_at_its_very_end_is_finished_by_the_next(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+    with monkeypatch.context() as patched:
+        patched.setattr("engine.tools.captions.transaction.Run.finish", lambda self: None)
+        bench.run(overwrite=True)
+    assert bench.run(overwrite=True) == 0 and "every picture has its caption" in bench.said
+    bench.run(overwrite=True)
+    assert "goes on" not in bench.said and "3 captions written" in bench.said
+
+
 def test_the_seed_follows_from_the_pictures_content(bench: Bench) -> None:
     bench.run(batch_size=3)
     first = list(bench.namer.seeds)

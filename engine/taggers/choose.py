@@ -11,9 +11,8 @@ from numpy.typing import NDArray
 
 from engine.taggers.labels import Labels
 from engine.taggers.models import CHARACTER, GENERAL, ONE_OF, QUALITY, RATING
+from engine.taggers.words import spaced
 
-_FACES = "0_0 (o)_(o) +_+ +_- ._. <o>_<o> <|>_<|> =_= >_< 3_3 6_9 >_o @_@ ^_^ o_o u_u x_x |_| ||_||"
-KAOMOJI = frozenset(_FACES.split())  # what looks like a space in a face is none
 OFF, FIRST, LAST = "", "first", "last"
 
 
@@ -52,15 +51,6 @@ class Chosen:
 def key(tag: str) -> str:
     """A tag as it is compared: without case, and with spaces for underscores."""
     return " ".join(tag.replace("_", " ").lower().split())
-
-
-def spaced(tag: str) -> str:
-    """A tag with spaces for its underscores; faces keep theirs.
-
-    >>> spaced("long_hair"), spaced("(o)_(o)")
-    ('long hair', '(o)_(o)')
-    """
-    return tag if tag.lower() in KAOMOJI else tag.replace("_", " ")
 
 
 def expanded(tag: str) -> list[str]:

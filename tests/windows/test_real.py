@@ -19,7 +19,7 @@ from rig_run import Rig
 from taggers_fakes import TAGS, make
 
 from engine import doctor, downloads, files, headers, locks
-from engine.taggers import choose, models
+from engine.taggers import models, words
 from engine.tools import bundle
 from install import records
 from recipes import lock_windows
@@ -173,7 +173,7 @@ def test_tag_runs_on_the_processor_where_directml_does_not_start(rig: Rig, insta
     assert status == 0 and "DirectML (the graphics card) does not start" in said and f"{row.name} ran on the processor" in said, said
     written = {path.stem: path.read_text(encoding="utf-8") for path in pictures.rglob("*.txt")}
     assert len(written) == len(list(pictures.rglob("*.png"))) and all(text.startswith("momo, ") for text in written.values())
-    tags = {choose.spaced(name) for name, category in TAGS if category != "rating" and name}
+    tags = {words.spaced(name) for name, category in TAGS if category != "rating" and name}
     assert all(set(text.strip().split(", ")[1:]) == tags for text in written.values())
     status, said = rig.run(*PYTHON, "captions", "undo", "--train_data_dir", str(changed["train_data_dir"]), "--yes", cwd=installed)
     assert status == 0 and not list(pictures.rglob("*.txt")), said

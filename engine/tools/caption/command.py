@@ -48,6 +48,7 @@ def caption(options: Options, models_folder: Path, hub: str, reporter: Reporter,
     mark = hashlib.sha256(repr(settings).encode()).hexdigest()[:8]  # a run with other settings is no continuation
     files = CaptionFiles(found.pictures, style, f"caption by {who} ({mark})", reporter)
     if not files.todo:
+        files.finish()
         reporter.say(f"every picture has its caption ({' or '.join(ENDINGS)}); --append adds to them, --overwrite writes them anew")
         return 0
     describer: Describer

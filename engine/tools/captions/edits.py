@@ -5,10 +5,8 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Iterable, Sequence
 
-KAOMOJI = frozenset(
-    ["0_0", "(o)_(o)", "+_+", "+_-", "._.", "<o>_<o>", "<|>_<|>", "=_=", ">_<", "3_3", "6_9", ">_o", "@_@", "^_^", "o_o", "u_u", "x_x",
-     "|_|", "||_||", "-_-", "._-", ";_;", "t_t", "^o^", "n_n", "v_v"]
-)  # fmt: skip
+from engine.taggers.words import spaced
+
 _LONG = 8  # words in a row without a comma that no tag has
 _SENTENCE_END = re.compile(r"[.!?\u3002\uff01\uff1f][\"'\u201d\u2019)]?\s*$")
 _AFTER_SENTENCE = re.compile(r"(?<=[.!?\u3002\uff01\uff1f])\s+")
@@ -228,7 +226,7 @@ def clean_tag(tag: str, *, underscores: bool) -> str:
     >>> clean_tag("long__hair ", underscores=True), clean_tag("^_^", underscores=True)
     ('long hair', '^_^')
     """
-    return " ".join((tag.replace("_", " ") if underscores and tag.lower() not in KAOMOJI else tag).split())
+    return " ".join((spaced(tag) if underscores else tag).split())
 
 
 def clean(text: str, rules: Sequence[tuple[re.Pattern[str], str]], drop: Keep, *, underscores: bool) -> str:

@@ -180,17 +180,20 @@ def _listed(folder: Path) -> list[str]:
 
 
 def _locked(descriptor: int) -> bool:
-    """Lock an open file as long as it is open; no where another process has it. A disk that knows no locks locks nothing."""
-    try:
-        if sys.platform == "win32":
-            import msvcrt
+    """Lock an open file as long as it is open; no where another process has it. A disk of Linux that knows no locks locks nothing."""
+    if sys.platform == "win32":
+        import msvcrt
 
+        try:
             msvcrt.locking(descriptor, msvcrt.LK_NBLCK, 1)
-        else:
-            import fcntl
+        except OSError:  # Wine gives no number with it
+            return False
+        return True
+    import fcntl
 
-            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except (BlockingIOError, PermissionError):
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
         return False
     except OSError:
         return True

@@ -47,7 +47,7 @@ class CaptionFiles:
             files.require_writable(folder)
         self._run = Run(folders, command)
         done = self._done()
-        self.todo = tuple(picture for picture in left if picture.caption not in done)
+        self.todo = tuple(picture for picture in left if not (picture.has_caption and picture.caption in done))
         skipped = len(found) - len(left)
         if skipped:
             reporter.notice(f"{skipped:,} of {len(found):,} pictures have a caption and are skipped ({self.style.ways})")

@@ -31,6 +31,7 @@ def tag(options: Options, models_folder: Path, hub: str, reporter: Reporter, ask
         reporter.notice(note)
     output = _output(options, row, choice, found.pictures, reporter)
     if not output.todo:
+        output.finish()
         reporter.say("every picture has its caption; --append_tags adds to them, --overwrite writes them anew")
         return 0
     folder = Path(options.model_dir) if options.model_dir else models_folder
