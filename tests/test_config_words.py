@@ -167,7 +167,7 @@ OTHERS: dict[str, Table] = {
         (["x", "--thresh", "half"], ["--thresh: `half` is not a number"]),
         (["x", "--general_threshold", "-1"], ["--general_threshold: -1 is too small; at least 0"]),
         (["x", "--order", "scores"], ["--order: `scores` is not one of score, model, name. Did you mean `score`?"]),
-        (["x", "--categories", "general,sky"], ["--categories: `sky` is not one of general, character, copyright, artist, meta, model, year"]),
+        (["x", "--categories", "sky"], ["--categories: `sky` is not one of general, character, copyright, artist, meta, model, year"]),
     ],
     "download": [
         (["a/b", "-out", "x.safetensors"], ["-out: options begin with two dashes; write --out x.safetensors"]),
