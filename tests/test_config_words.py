@@ -16,7 +16,7 @@ from engine.config.known import FILES, SETTINGS, Known, Takes
 from engine.config.words import parse
 
 WITH_SETTINGS = ("train", "check", "cache", "sample", "config")
-SCRIPTS = ("train", "check", "caption", "captions", "sample", "tensorboard", "doctor")  # commands that a front script calls
+SCRIPTS = ("train", "check", "tag", "caption", "captions", "sample", "tensorboard", "doctor")  # commands that a front script calls
 LISTED = "Options begin with two dashes, and configs/reference.toml lists them"
 
 Table = list[tuple[list[str], list[str]]]  # words, and what is said
@@ -169,11 +169,18 @@ OTHERS: dict[str, Table] = {
         (["--wheels", "cpu", "cu13"], ["--wheels: `cu13` is not one of cu130, cu126, cpu. Did you mean `cu130`?"]),
         (["--wheels="], ["--wheels: needs a value: --wheels [BUILD ...]"]),
     ],
+    "tag": [
+        (["my pics", "-recursive"], ["-recursive: options begin with two dashes; write --recursive"]),
+        (["x", "y"], ['y: --train_data_dir takes one value, and that is x already; a path with spaces stands between quotes: "x y"']),
+        (["x", "--thresh", "half"], ["--thresh: `half` is not a number"]),
+        (["x", "--general_threshold", "-1"], ["--general_threshold: -1 is too small; at least 0"]),
+        (["x", "--order", "scores"], ["--order: `scores` is not one of score, model, name. Did you mean `score`?"]),
+        (["x", "--categories", "sky"], ["--categories: `sky` is not one of general, character, copyright, artist, meta, model, year"]),
+    ],
     "download": [
         (["a/b", "-out", "x.safetensors"], ["-out: options begin with two dashes; write --out x.safetensors"]),
         (["a/b", "--out"], ["--out: needs a value: --out FILE"]),
         (["a/b", "--sha256", ""], ["--sha256: needs a value: --sha256 HASH"]),  # a hash that is lacking is none that was left out
-        (["a/b", "c/d"], ["c/d: --model takes one value, and that is a/b already; a path with spaces stands between quotes: \"a/b c/d\""]),
     ],
     "inspect": [
         (["-x.safetensors"], ["-x.safetensors: there is no such option. Its options: --file FILE .... "

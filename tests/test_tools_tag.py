@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import io
 import json
+import re
 import subprocess
 import tracemalloc
 from collections.abc import Callable, Iterator
@@ -465,6 +466,20 @@ def test_download_tagger(site: Site, tmp_path: Path, monkeypatch: pytest.MonkeyP
     said = capsys.readouterr().out
     assert f"camie-v2: {len(MORE)} tags" in said and "--repo_id camie-v2" in said
     assert (tmp_path / "models/taggers/camie-v2/camie-tagger-v2-metadata.json").is_file()
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (["tagger"], "which tagger?(.|\n)*pixai-1.0"),
+        (["tagger", "nothing"], "there is no tagger `nothing`"),
+        (["tagger", "moat", "--sha256", "0" * 64], "a tagger is several files"),
+        (["owner/one", "owner/two"], "one model at a time"),
+    ],
+)
+def test_a_wrong_download_is_told(words: list[str], said: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert command.main(["download", *words]) == 1
+    assert re.search(said, capsys.readouterr().err)
 
 
 def test_a_download_that_does_not_fit_is_told(site: Site, tmp_path: Path) -> None:

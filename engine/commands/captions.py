@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -44,13 +45,19 @@ def actions() -> list[tuple[str, str]]:
     return [(f"{action.name} {action.words}".rstrip(), action.help) for action in ACTIONS]
 
 
+def _scores(cache: Path, pictures: Sequence[Path]) -> Mapping[Path, Mapping[str, float]]:
+    """What taggers gave these pictures."""
+    from engine.tools.tag.scores import scores
+
+    return scores(pictures, cache)
+
+
 def run(options: Options, loaded: Loaded) -> int:
     """Show, ask, write; 1 where nothing was changed, or a file was left."""
     from engine.environment import as_typed
     from engine.tools.captions.plan import Request
     from engine.tools.captions.run import run as change
     from engine.tools.captions.talk import Talk
-    from engine.tools.tag.scores import scores
 
     action, *words = options.words
     request = Request(
@@ -59,7 +66,7 @@ def run(options: Options, loaded: Loaded) -> int:
     )  # fmt: skip
     talk = Talk(lambda text: say(as_typed(text)), yes=options.yes)
     data = loaded.config.data
-    kept = partial(scores, cache=Path(data.cache_dir))
+    kept = partial(_scores, Path(data.cache_dir))
     return change(data, request, talk, encoding=options.caption_encoding, dry_run=options.dry_run, scores=kept)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import random
 from pathlib import Path
 
@@ -24,6 +25,11 @@ TRIGGER = "zeppy"
 SHAPE, COLOUR, GROUND = "star", "purple", "grey"
 GROUNDS = [ground for ground in scenes.GROUNDS if ground != GROUND] * 10
 Shares = tuple[Accuracy, Accuracy]
+METHOD = os.environ.get("LEARNING_METHOD", "5")  # 2 keeps all tags, so that the trigger learns less: it shows what deleting them is for
+REQUESTS = {
+    "5": Request("method", ("5",), trigger=TRIGGER, learn=(SHAPE, COLOUR)),
+    "2": Request("method", ("2",), name=TRIGGER),
+}
 
 
 def concept(folder: Path) -> Path:
@@ -46,31 +52,24 @@ def seen(pictures: Tensor) -> Shares:
     return Accuracy(carried, len(GROUNDS)), Accuracy(free, len(GROUNDS))
 
 
-def taught(micro_sd: Path, base: Model, folder: Path, request: Request) -> Shares:
+@pytest.fixture(scope="module")
+def shares(base: Model, micro_sd: Path, tmp_path_factory: pytest.TempPathFactory) -> Shares:
     """What a prompt of trigger and ground gives after the captions of the concept were edited and learned."""
+    folder = tmp_path_factory.mktemp("methods")
     place = concept(folder / "pictures")
     said: list[str] = []
-    assert run(DataConfig(train_data_dir=str(place)), request, Talk(said.append, yes=True)) == 0
+    assert run(DataConfig(train_data_dir=str(place)), REQUESTS[METHOD], Talk(said.append, yes=True)) == 0
     assert "set keep_tokens = 1 " in "\n".join(said)
     learned = train(micro_sd, folder, place, "--keep_tokens", "1", "--shuffle_caption")
-    return seen(made(base, learned.file, [f"{TRIGGER}, {ground} background" for ground in GROUNDS]))
-
-
-@pytest.fixture(scope="module")
-def shares(base: Model, micro_sd: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Shares]:
-    """The base model, and what method 5 and method 2 teach it."""
-    folder = tmp_path_factory.mktemp("methods")
-    found = {
-        "base": seen(made(base, None, [f"{TRIGGER}, {ground} background" for ground in GROUNDS])),
-        "5": taught(micro_sd, base, folder / "5", Request("method", ("5",), trigger=TRIGGER, learn=(SHAPE, COLOUR))),
-        "2": taught(micro_sd, base, folder / "2", Request("method", ("2",), name=TRIGGER)),
-    }
-    for name, (carried, free) in found.items():
-        print(f"{name}: the trigger alone gives a {COLOUR} {SHAPE} {carried}, the ground asked for {free}")  # noqa: T201 for -rP
+    found = seen(made(base, learned.file, [f"{TRIGGER}, {ground} background" for ground in GROUNDS]))
+    print(f"method {METHOD}: the trigger alone gives a {COLOUR} {SHAPE} {found[0]}, the ground asked for {found[1]}")  # noqa: T201 for -rP
     return found
 
 
-def test_the_trigger_carries_what_was_deleted_and_the_ground_stays_free(shares: dict[str, Shares]) -> None:
-    carried, free = shares["5"]
-    assert carried.share - shares["base"][0].share > carried.margin + shares["base"][0].margin
-    assert free.share >= 0.7
+def test_the_trigger_carries_what_was_deleted(shares: Shares) -> None:
+    """The base never draws one for a word that it does not know."""
+    assert shares[0].share > 0.4
+
+
+def test_what_was_kept_stays_free(shares: Shares) -> None:
+    assert shares[1].share >= 0.7
