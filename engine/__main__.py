@@ -10,7 +10,23 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from engine import __version__, environment
-from engine.commands import bundle, cache, check, config, doctor, download, help, inspect, missing, sample, tensorboard, train
+from engine.commands import (
+    bundle,
+    cache,
+    caption,
+    captions,
+    check,
+    config,
+    doctor,
+    download,
+    help,
+    inspect,
+    missing,
+    sample,
+    tag,
+    tensorboard,
+    train,
+)
 from engine.commands.command import Command, say
 from engine.config import HANDOVER
 from engine.errors import UserError, find_row
@@ -22,6 +38,9 @@ COMMANDS: tuple[Command[Any], ...] = (
     train.COMMAND,
     check.COMMAND,
     cache.COMMAND,
+    tag.COMMAND,
+    caption.COMMAND,
+    captions.COMMAND,
     sample.COMMAND,
     inspect.COMMAND,
     tensorboard.COMMAND,

@@ -9,18 +9,28 @@ import os
 import re
 import sys
 import textwrap
+import time
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TextIO, cast
 
 from rich.console import Console, RenderableType
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeElapsedColumn
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 from rich.text import Text
 
 from engine import environment
 
 _LABEL = re.compile(r"note: |\S.{,11}?  +(?=\S)| +")  # what stands before the text of a line
+_QUIET = 30.0  # seconds between two lines of a count
+
+
+def confirmed(question: str) -> bool:
+    """Ask at the terminal; Enter means yes, and the end of the input no."""
+    try:
+        return input(f"{question} [Y/n] ").strip().lower() in ("", "y", "yes")
+    except EOFError:
+        return False
 
 
 class Outlet:
@@ -125,10 +135,11 @@ class Reporter:
 
 
 class Counter:
-    """Counts things as they are made."""
+    """Counts things as they are made. Where there is no terminal, a long count has a line each half minute."""
 
     def __init__(self, reporter: Reporter, title: str, total: int, unit: str) -> None:
         self.done = 0
+        self._began = self._told = time.monotonic()
         self._reporter = reporter
         self._title = title
         self._total = total
@@ -140,8 +151,9 @@ class Counter:
     def shown(self) -> Iterator[None]:
         """Show the bar while the block runs."""
         if self._reporter.live:
-            columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
-            with Progress(*columns, console=self._reporter.console, transient=True) as progress:
+            done = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
+            left = (TextColumn("left"), TimeRemainingColumn())
+            with Progress(*done, *left, console=self._reporter.console, transient=True) as progress:
                 self._progress = progress
                 self._task = progress.add_task(self._title, total=self._total)
                 yield
@@ -154,6 +166,10 @@ class Counter:
         self.done, self._total = done, total
         if self._progress is not None and self._task is not None:
             self._progress.update(self._task, completed=done, total=total)
+        elif (now := time.monotonic()) - self._told > _QUIET and 0 < done < total:
+            self._told = now
+            left = datetime.timedelta(seconds=round((now - self._began) / done * (total - done)))
+            self._reporter.say(f"{self._title}: {done} of {total}  left {left}")
 
 
 class _Lines(Progress):

@@ -223,10 +223,12 @@ def pins(requirements: Path, python: tuple[int, int] = sys.version_info[:2], sys
 
 
 def _applies(marker: str, python: tuple[int, int], system: str) -> bool:
-    """Whether one of the two kinds of environment marker in our files is true there. Raises ValueError for another kind."""
+    """Whether an environment marker of the two kinds in our files is true there, or several with `and`. Raises ValueError for another."""
     if not marker:
         return True
-    match = re.fullmatch(r"(python_version|sys_platform) (==|<|>=) \"([\w.]+)\"", marker)
+    if " and " in marker:
+        return all(_applies(part.strip(), python, system) for part in marker.split(" and "))
+    match = re.fullmatch(r"(python_version|sys_platform) (==|!=|<|>=) \"([\w.]+)\"", marker)
     if not match:
         raise ValueError(f"requirements: this marker is not understood: {marker}")
     name, sign, value = match.groups()

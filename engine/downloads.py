@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -47,6 +48,11 @@ def read(root: Path) -> dict[str, Download]:
     except (OSError, ValueError, TypeError) as error:
         hint = "the folder is incomplete: unpack or clone it again"
         raise UserError(f"the table of downloads cannot be read ({error})", hint, where=TABLE) from error
+
+
+def hub(root: Path, mirror: str = "") -> str:
+    """The hub's address, or that of a mirror of it: the one that is named, else what the variable HF_ENDPOINT says."""
+    return (mirror or os.environ.get("HF_ENDPOINT", "")).rstrip("/") or read(root)["hub"].base
 
 
 def get(row: Download, folder: Path, mirror: str = "", progress: fetch.Progress = fetch.nothing) -> tuple[Path, str]:

@@ -20,6 +20,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO
+from urllib.parse import urlsplit
 
 from engine import __version__, files
 from engine.errors import UserError
@@ -29,8 +30,10 @@ _SILENCE = 60.0  # seconds without a byte after which a connection counts as bro
 _TRIES = 5  # in a row without a new byte
 _PAUSE = 3.0  # seconds before the second try, doubled each time
 _LOOKS, _LINES = 0.5, 10  # seconds between two updates of a terminal; lines for a whole download elsewhere
+_HERE = ("localhost", "127.0.0.1", "::1")  # this machine
 _GONE = (401, 403, 404, 410, 451)  # answers that trying again does not change
-_NETWORK = (OSError, http.client.HTTPException)  # urllib's URLError is an OSError
+_ANSWER = 16 << 20  # bytes of a page or an answer that are read
+NETWORK = (OSError, http.client.HTTPException)  # what a connection raises; urllib's URLError is an OSError
 
 Progress = Callable[[int, int | None], None]  # bytes here, bytes in all where the server tells
 
@@ -105,15 +108,32 @@ def check(path: Path, origin: str, expected: Expected) -> str:
     return digest
 
 
-def text(address: str, limit: int = 16 << 20) -> str:
+def text(address: str, limit: int = _ANSWER) -> str:
     """A page or an answer of at most `limit` bytes as text. Raises UserError where it cannot be had."""
     try:
         with _open(address, {}) as answer:
             return answer.read(limit).decode("utf-8", errors="replace")
-    except _NETWORK as error:
+    except NETWORK as error:
         if isinstance(error, urllib.error.HTTPError):
             error.close()
         raise refusal(address, error) from error
+
+
+def post(address: str, body: bytes, headers: dict[str, str], *, timeout: float) -> bytes:
+    """What a server answers to `body`, within `timeout` seconds without a byte. It goes to no other address than this one.
+
+    Raises those of NETWORK, and UserError where this is no web address.
+    """
+    with _open(address, headers, body, timeout, _NoDetour()) as answer:
+        return answer.read(_ANSWER)
+
+
+class _NoDetour(urllib.request.HTTPRedirectHandler):
+    """Refuses a redirection: what is sent, and the key with it, is meant for one server."""
+
+    def redirect_request(self, *args: object, **kwargs: object) -> None:
+        """No other request is made."""
+        return
 
 
 class _Broken(Exception):
@@ -153,7 +173,7 @@ def _more(address: str, partial: Path, progress: Progress) -> bool:
             return True  # nothing was left to get
         partial.unlink()
         return False
-    except _NETWORK as error:
+    except NETWORK as error:
         raise _Broken(error) from error
     with answer:
         goes_on = answer.status == http.HTTPStatus.PARTIAL_CONTENT and _starts_at(answer.headers.get("Content-Range", "")) == here
@@ -180,7 +200,7 @@ def _copy(answer: http.client.HTTPResponse, handle: BinaryIO, here: int, total: 
 def _read(answer: http.client.HTTPResponse) -> bytes:
     try:
         return answer.read1(_BLOCK)  # what has come, so that little is lost where the program is killed
-    except _NETWORK as error:
+    except NETWORK as error:
         raise _Broken(error) from error
 
 
@@ -219,16 +239,20 @@ def _context() -> ssl.SSLContext:
     return context
 
 
-def _open(address: str, headers: dict[str, str]) -> http.client.HTTPResponse:
+def _open(
+    address: str, headers: dict[str, str], body: bytes | None = None, timeout: float = _SILENCE, *more: urllib.request.BaseHandler
+) -> http.client.HTTPResponse:
     named = {"User-Agent": f"portable-lora-trainer/{__version__}", "Accept-Encoding": "identity", **headers}
     try:
-        request = urllib.request.Request(address, headers=named)
+        request = urllib.request.Request(address, body, named)
     except ValueError as error:
         raise UserError("this is no web address", "it begins with https://", where=address) from error
-    handlers: list[urllib.request.BaseHandler] = []
+    handlers = list(more)
+    if urlsplit(address).hostname in _HERE:
+        handlers.append(urllib.request.ProxyHandler({}))  # a proxy's own "localhost" is another machine
     if request.type == "https":
         handlers.append(urllib.request.HTTPSHandler(context=_context()))
-    answer: http.client.HTTPResponse = urllib.request.build_opener(*handlers).open(request, timeout=_SILENCE)
+    answer: http.client.HTTPResponse = urllib.request.build_opener(*handlers).open(request, timeout=timeout)
     return answer
 
 

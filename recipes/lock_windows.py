@@ -3,7 +3,7 @@
     python -m recipes.lock_windows [--wheels cache/windows-wheels]
 
 Markers are judged for Python 3.10 on win_amd64, whatever this runs on. The wheels come from pip's index and stay in the folder (about
-330 MB), for the tests and for `python -m engine bundle`. That the locks are complete is proven by installing them: `pytest -m windows`.
+360 MB), for the tests and for `python -m engine bundle`. That the locks are complete is proven by installing them: `pytest -m windows`.
 """
 
 from __future__ import annotations

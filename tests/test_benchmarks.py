@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from benchmarks import against_sd_scripts, models, step
+from benchmarks import against_sd_scripts, models, step, tag
 from benchmarks.clock import Gap, Record
 from benchmarks.counts import counted
 from engine.models import blueprint
@@ -48,6 +48,14 @@ def test_the_step_benchmark_measures_everything(
     assert told["reads"] == {"forward": 0, "backward": 0, "optimizer": 0}
     assert {"commit", "machine", "versions"} <= told.keys()
     assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.slow
+def test_the_benchmark_of_tag_measures_everything(capsys: pytest.CaptureFixture[str]) -> None:
+    tag.main(["--pictures", "3", "--side", "256", "--width", "2", "--rounds", "1"])
+    told = json.loads(capsys.readouterr().out)
+    assert set(told["pictures_per_second"]) == {"plain_loop", "tag", "tag_again"} and min(told["pictures_per_second"].values()) > 0
+    assert {"commit", "machine", "versions", "settings"} <= told.keys()
 
 
 def test_counting_sees_views_reads_and_the_backward_pass() -> None:

@@ -16,7 +16,7 @@ from engine.config.known import FILES, SETTINGS, Known, Takes
 from engine.config.words import parse
 
 WITH_SETTINGS = ("train", "check", "cache", "sample", "config")
-SCRIPTS = ("train", "check", "sample", "tensorboard", "doctor")  # commands that a front script calls
+SCRIPTS = ("train", "check", "tag", "caption", "captions", "sample", "tensorboard", "doctor")  # commands that a front script calls
 LISTED = "Options begin with two dashes, and configs/reference.toml lists them"
 
 Table = list[tuple[list[str], list[str]]]  # words, and what is said
@@ -129,6 +129,13 @@ SAMPLE: Table = [
     (["--out", "", "--seed", "x"], ["--out: needs a value: --out FOLDER", "--seed: `x` is not a whole number"]),
 ]  # fmt: skip
 OTHERS: dict[str, Table] = {
+    "captions": [
+        (["add", "x", "-front"], ["-front: options begin with two dashes; write --front"]),
+        (["add", "x", "--concept", "my", "pics"], ['pics: belongs to no option: --concept takes one value; one with spaces stands between '
+         'quotes: --concept "my pics"']),
+        (["rare", "--min_count", "few"], ["--min_count: `few` is not a whole number"]),
+        (["add", "x", "--frnt"], ["--frnt: unknown option. Did you mean `--front`?"]),
+    ],
     "tensorboard": [
         (["logs", "my pics"], ["my pics: --logdir takes one value, and that is logs already; a path with spaces stands between quotes: "
          '"logs my pics"']),
@@ -140,6 +147,14 @@ OTHERS: dict[str, Table] = {
         (["--port", "70000"], ["--port: 70000 is outside 1 to 65535"]),
         (["--browser=maybe"], ["--browser: `maybe` is neither true nor false"]),
         (["--logdir"], ["--logdir: needs a value: --logdir FOLDER"]),
+    ],
+    "caption": [
+        (["pics", "-overwrite"], ["-overwrite: options begin with two dashes; write --overwrite"]),
+        (["pics", "more"], ["more: --train_data_dir takes one value, and that is pics already; "
+         'a path with spaces stands between quotes: "pics more"']),
+        (["pics", "--num_beams", "0"], ["--num_beams: 0 is too small; at least 1"]),
+        (["pics", "--top_p", "1.5"], ["--top_p: 1.5 is outside 0.01 to 1"]),
+        (["pics", "--caption_weights", "x.pth"], ["--caption_weights: unknown option. Did you mean `--caption_extension`?"]),
     ],
     "doctor": [
         (["-run"], ["-run: options begin with two dashes; write --run"]),
@@ -154,11 +169,18 @@ OTHERS: dict[str, Table] = {
         (["--wheels", "cpu", "cu13"], ["--wheels: `cu13` is not one of cu130, cu126, cpu. Did you mean `cu130`?"]),
         (["--wheels="], ["--wheels: needs a value: --wheels [BUILD ...]"]),
     ],
+    "tag": [
+        (["my pics", "-recursive"], ["-recursive: options begin with two dashes; write --recursive"]),
+        (["x", "y"], ['y: --train_data_dir takes one value, and that is x already; a path with spaces stands between quotes: "x y"']),
+        (["x", "--thresh", "half"], ["--thresh: `half` is not a number"]),
+        (["x", "--general_threshold", "-1"], ["--general_threshold: -1 is too small; at least 0"]),
+        (["x", "--order", "scores"], ["--order: `scores` is not one of score, model, name. Did you mean `score`?"]),
+        (["x", "--categories", "sky"], ["--categories: `sky` is not one of general, character, copyright, artist, meta, model, year"]),
+    ],
     "download": [
         (["a/b", "-out", "x.safetensors"], ["-out: options begin with two dashes; write --out x.safetensors"]),
         (["a/b", "--out"], ["--out: needs a value: --out FILE"]),
         (["a/b", "--sha256", ""], ["--sha256: needs a value: --sha256 HASH"]),  # a hash that is lacking is none that was left out
-        (["a/b", "c/d"], ["c/d: --model takes one value, and that is a/b already; a path with spaces stands between quotes: \"a/b c/d\""]),
     ],
     "inspect": [
         (["-x.safetensors"], ["-x.safetensors: there is no such option. Its options: --file FILE .... "
@@ -182,6 +204,15 @@ def test_a_word_that_belongs_to_no_option(
     script: bool, command: str, words: list[str], said: list[str], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert told(command, words, script=script, monkeypatch=monkeypatch, capsys=capsys) == said
+
+
+@pytest.mark.parametrize(
+    "words", [["method", "5"], ["add", "seed", "my.toml", "p.txt"], ["remove", "seed=1", "my pics"], ["replace", "a", "b c"]]
+)
+@pytest.mark.parametrize("behind", [[], ["--yes"], ["--train_data_dir", "logs"]])
+def test_words_of_any_form_are_taken_where_a_command_takes_tags(words: list[str], behind: list[str]) -> None:
+    captions = next(command for command in COMMANDS if command.name == "captions")
+    assert captions.read([*words, *behind])[0].words == tuple(words)
 
 
 def test_every_command_is_in_the_table() -> None:

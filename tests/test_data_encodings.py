@@ -36,6 +36,13 @@ def test_utf16_with_and_without_mark(text: str) -> None:
         assert decode(text.encode(encoding)) == (text, encoding)
 
 
+@pytest.mark.parametrize("text", ["a dog", "猫, dog 👧", "é"])
+@pytest.mark.parametrize("encoding", ["utf-16", "utf-32"])
+@pytest.mark.parametrize("order", ["le", "be"])
+def test_a_mark_says_the_encoding(text: str, encoding: str, order: str) -> None:
+    assert decode(f"\ufeff{text}".encode(f"{encoding}-{order}")) == (text, encoding)
+
+
 def test_line_ends_and_old_end_marks_are_cleaned() -> None:
     assert decode(b"a\r\nb\rc\x1a") == ("a\nb\nc", "utf-8")
 

@@ -80,6 +80,9 @@ def test_pins_follow_their_markers(tmp_path: Path) -> None:
     file.write_text("\n".join(lines), encoding="utf-8")
     windows = {"win": "4"} if sys.platform == "win32" else {}
     assert doctor.pins(file) == {"a": "1", "new": "3", **windows}
+    file.write_text('both==5 ; python_version < "3.14" and sys_platform != "win32"\n', encoding="utf-8")
+    answers = {(3, 10, "linux"): {"both": "5"}, (3, 14, "linux"): {}, (3, 10, "win32"): {}}
+    assert {(a, b, system): doctor.pins(file, (a, b), system) for a, b, system in answers} == answers
     file.write_text('a==1 ; platform_machine == "x"\n', encoding="utf-8")
     with pytest.raises(ValueError, match="not understood"):
         doctor.pins(file)

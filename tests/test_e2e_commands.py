@@ -15,6 +15,7 @@ import zipfile
 from collections.abc import Iterator
 from pathlib import Path
 
+import captioners_fakes as fakes
 import pytest
 from file_server import Site, serving
 
@@ -24,7 +25,7 @@ from engine.__main__ import COMMANDS
 pytestmark = [pytest.mark.e2e, pytest.mark.skipif(sys.platform == "win32", reason="ends the viewer as a Linux terminal does")]
 
 COPIED = ("engine", "install", "configs", "scripts", "train_data/demo", "models/micro", "requirements.txt", "requirements-gpu.txt")
-ORDER = ("train", "check", "cache", "sample", "inspect", "config", "tensorboard", "doctor", "bundle", "download")
+ORDER = ("train", "check", "captions", "cache", "caption", "sample", "inspect", "config", "tensorboard", "doctor", "bundle", "download")
 
 
 @pytest.fixture(scope="module")
@@ -45,6 +46,11 @@ def product(root: Path, tmp_path_factory: pytest.TempPathFactory, site: Site) ->
             shutil.copy(root / name, folder / name)
     names = [path.relative_to(folder).as_posix() for path in sorted(folder.rglob("*")) if path.is_file() and "micro" not in path.parts]
     (folder / "manifest.json").write_text(json.dumps({"version": "0", "files": dict.fromkeys(names, "")}), encoding="utf-8")
+    fakes.blip(folder / "models/captioners/blip-large", side=384)
+    mine = folder / "train_data/mine/6_momo creature"
+    mine.mkdir(parents=True)
+    for path in (root / "train_data/demo").rglob("*.png"):
+        shutil.copy(path, mine)
     model, python = (root / "models/micro/micro-sd.safetensors").read_bytes(), b"Python's zip"
     large = {"lfs": {"sha256": hashlib.sha256(model).hexdigest()}}
     page = example("download").split()[-1]
@@ -83,7 +89,9 @@ def started(name: str, product: Path) -> subprocess.Popen[str]:
 MADE = {  # command -> what its example says, and the file that it leaves
     "train": ("demo.safetensors", "output/demo/demo.safetensors"),
     "check": ("Contact sheet, to open in a browser: ", "output/check.html"),
+    "captions": ("12 captions, 7 tags", ""),
     "cache": ("", "cache/latents"),
+    "caption": ("12 captions written", "train_data/mine/6_momo creature/01.txt"),
     "sample": ("2 pictures: ", "output/demo/compare.html"),
     "inspect": ("is              an adapter: LoRA", ""),
     "config": ("configs/demo.toml:", ""),

@@ -21,7 +21,7 @@ LEVELS: tuple[frozenset[str], ...] = (
         | {"tensorfile", "seeds", "device", "trials", "allocation", "console"}
         | {"headers", "memo", "pixels", "optional"}
     ),
-    frozenset({"config", "data", "models", "adapters", "diffusion", "optimization"}),
+    frozenset({"config", "data", "models", "taggers", "captioners", "adapters", "diffusion", "optimization"}),
     frozenset({"vram"}),
     frozenset({"generation", "tools", "registries"}),
     frozenset({"training"}),

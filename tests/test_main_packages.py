@@ -57,7 +57,10 @@ def run(product: Path) -> Run:
 NEEDS = {
     "train": (["--config", "configs/demo.toml"], "torch"),
     "check": (["--config", "configs/demo.toml"], "tokenizers"),
+    "tag": (["train_data/demo"], "rich"),
+    "captions": (["count", "--config", "configs/demo.toml"], "PIL"),
     "cache": (["--config", "configs/demo.toml"], "torch"),
+    "caption": (["train_data/demo"], "rich"),
     "sample": (["--pretrained_model_name_or_path", MODEL, "--prompt", "a cat"], "torch"),
     "inspect": ([MODEL], ""),
     "tensorboard": (["--logdir", "configs"], "tensorboard"),

@@ -30,6 +30,8 @@ PURE = (
     "engine.optimization.optimizers",
     "engine.tools.check",
     "engine.tools.inspect",
+    "engine.taggers.models",
+    "engine.tools.tag.options",
     "engine.vram.exact",
 )
 COUNTED = """

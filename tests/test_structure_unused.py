@@ -12,6 +12,7 @@ ROOMS = ("engine", "install", "recipes", "benchmarks")
 OTHERS = {
     "find_class": "pickle calls it",
     "persistent_load": "pickle calls it",
+    "redirect_request": "urllib calls it",
     "_fields_": "ctypes reads it",
     "SOURCES": "the options that are no settings; the test of the option table counts with them",
     "sample_at": "where a run starts that resumes (docs/roadmap.md); tests hold every such start to the same batches",

@@ -24,6 +24,10 @@ class NoOptions:
     """A command that has none but the settings."""
 
 
+def _none() -> Sequence[tuple[str, str]]:
+    return ()
+
+
 def _nothing(options: Any, given: Sequence[Source]) -> tuple[Source, ...]:
     return ()
 
@@ -35,7 +39,8 @@ class Command(Generic[Options]):
     `example` is typed behind `python -m engine`. `options` is a frozen dataclass of `setting(...)` fields, `run` gives the exit status.
     `settings`: it takes the settings of a run too; without them `run` gets their defaults. `bare` names the option or setting that a path
     means which stands alone. `needs` are settings and options that it cannot do without. `below` gives sources of settings that lie below
-    those of the command line, by the options and the sources that were given.
+    those of the command line, by the options and the sources that were given. `actions` are what its first word may be: how each is
+    written, and what it does.
     """
 
     name: str
@@ -47,6 +52,7 @@ class Command(Generic[Options]):
     bare: str = ""
     needs: tuple[str, ...] = ()
     below: Callable[[Options, Sequence[Source]], Sequence[Source]] = _nothing
+    actions: Callable[[], Sequence[tuple[str, str]]] = _none
 
     def own(self) -> tuple[Key, ...]:
         """Its own options."""

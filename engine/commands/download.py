@@ -1,14 +1,16 @@
-"""`download`: a base model or a VAE into `models/`."""
+"""`download`: a base model, a VAE, a tagger or a captioner into `models/`."""
 
 from __future__ import annotations
 
-import os
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from engine import environment
 from engine.commands.command import Command, say
 from engine.config.field import setting
 from engine.environment import ROOT
+from engine.errors import UserError
 
 if TYPE_CHECKING:
     from engine.config.load import Loaded
@@ -18,7 +20,9 @@ if TYPE_CHECKING:
 class Options:
     """What `download` takes."""
 
-    model: str | None = setting(None, "a model's name on the hub (owner/name, owner/name/file) or an address", behind="NAME")
+    model: tuple[str, ...] = setting(
+        (), "a model's name on the hub (owner/name, owner/name/file), an address, `tagger NAME` or `captioner NAME`", behind="NAME"
+    )
     sha256: str = setting(
         "", "refuse a file with another hash, 64 digits; left out: for a name the hub's own hash, for an address none", behind="HASH"
     )
@@ -28,19 +32,55 @@ class Options:
 
 def run(options: Options, loaded: Loaded) -> int:
     """Get it, check it and say what it is."""
+    first, *more = options.model
+    if first in KINDS:
+        return _several(first, more, options)
+    if more:
+        raise UserError(f"one model at a time: {first}, and then {more[0]}", "several: `download tagger NAME`, `download captioner NAME`")
     from engine import downloads
     from engine.tools import download
 
-    hub = downloads.read(ROOT)["hub"].base
-    mirror = (options.mirror or os.environ.get("HF_ENDPOINT", "")).rstrip("/")
-    found = download.run(options.model or "", ROOT / "models", hub, mirror=mirror, sha256=options.sha256, out=options.out, say=say)
+    hub, mirror = downloads.read(ROOT)["hub"].base, downloads.hub(ROOT, options.mirror)
+    found = download.run(first, ROOT / "models", hub, mirror=mirror, sha256=options.sha256, out=options.out, say=say)
     say(f'to train on it: pretrained_model_name_or_path = "{found.as_posix()}"')
     return 0
 
 
+def _tagger(name: str, mirror: str) -> str:
+    """Get a tagger into `models/taggers/`; how it is used."""
+    from engine import downloads
+    from engine.taggers import models
+    from engine.tools.tag import model
+
+    row = models.find(name)
+    model.fetched(row, ROOT / "models" / "taggers" / row.name, downloads.hub(ROOT, mirror), say)
+    return f"to tag with it: python -m engine tag FOLDER --repo_id {row.name}"
+
+
+def _captioner(name: str, mirror: str) -> str:
+    """Get a captioner into `models/captioners/`; how it is used."""
+    from engine import captioners, downloads
+    from engine.tools.caption import model
+
+    row = captioners.row(name)
+    model.fetched(row, ROOT / "models" / captioners.FOLDER / row.name, downloads.hub(ROOT, mirror), say)
+    return f"to describe with it: python -m engine caption FOLDER --model {row.name}"
+
+
+def _several(kind: str, names: Sequence[str], options: Options) -> int:
+    """Get taggers or captioners."""
+    if options.sha256 or options.out:
+        raise UserError(f"a {kind} is several files", "leave --sha256 and --out away", where=kind)
+    for name in names or [""]:  # of which there is none, so that all are named
+        say(environment.as_typed(KINDS[kind](name, options.mirror)))
+    return 0
+
+
+KINDS = {"tagger": _tagger, "captioner": _captioner}  # words in place of a model's name, behind which names of those stand
+
 COMMAND = Command(
     name="download",
-    help="get a base model or a VAE into models/",
+    help="get a base model, a VAE, a tagger or a captioner into models/",
     example="download stable-diffusion-v1-5/stable-diffusion-v1-5",
     options=Options,
     run=run,

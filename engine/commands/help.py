@@ -28,6 +28,9 @@ def of(command: Command[Any], *, windows: bool) -> str:
     if windows and (ROOT / f"scripts/{command.name}.cmd").is_file():
         lines.append(rf"or       scripts\{command.name}.cmd, with the same behind it")
     lines.append(f"example  python -m engine {command.example}")
+    actions = command.actions()
+    across = max((len(written) for written, _ in actions), default=0)
+    lines.extend(["", *(f"  {written:<{across}}  {does}" for written, does in actions)] if actions else [])
     bare = command.bare_key()
     keys = [*([bare] if bare and bare not in command.own() else []), *command.own()]
     width = max((len(_written(key, command)) for key in keys), default=0)
@@ -44,6 +47,8 @@ def path(command: Command[Any]) -> str:
 def typed(command: Command[Any]) -> str:
     """What is typed behind `python -m engine`."""
     own = [f"[{_written(key, command)}]" for key in command.own() if key.name != command.bare]
+    if len(own) > _LISTED:
+        own = ["[--option value ...]"]
     return " ".join(filter(None, [command.name, path(command), *own, "[--setting value ...]" if command.settings else ""]))
 
 
@@ -60,6 +65,7 @@ def _written(key: Key, command: Command[Any]) -> str:
     return f"{name} {key.behind}".rstrip()
 
 
+_LISTED = 8  # options in the line that says how a command is typed; more of them are in the list below it alone
 _SETTINGS = (
     "Every setting is an option too: --network_dim 32, --config file.toml, --set key=value; later ones win.",
     "A whole command line of sd-scripts is taken as well: accelerate launch ... train_network.py --network_dim=32 ...",

@@ -32,7 +32,7 @@ class Takes(Enum):
 class Known:
     """The options that a command has: its `own` by name, and those of all settings where it takes them.
 
-    `bare` names the option that a path means which stands alone; empty where there is none.
+    `bare` names the option that a path, or another word, means which stands alone; empty where there is none.
     """
 
     own: Mapping[str, Key]
@@ -42,6 +42,11 @@ class Known:
     def names(self) -> list[str]:
         """Every name of an option."""
         return [*self.own, *((*run_keys(), *options.RUN, *FILES, SET) if self.settings else ())]
+
+    @property
+    def takes_words(self) -> bool:
+        """Whether words that stand alone are any texts, such as tags, and no paths."""
+        return bool(self.bare) and self.takes(self.bare) is Takes.TEXTS
 
     def begun(self, name: str) -> list[str]:
         """The options whose names begin so. One of another trainer is none of them: it must be written in full."""

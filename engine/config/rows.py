@@ -44,4 +44,3 @@ class Rows:
             "families": self.families,
         }
         return tables[registry]
-

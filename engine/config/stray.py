@@ -59,6 +59,8 @@ def remedy(word: str, known: Known) -> str:
     >>> remedy("my.toml", Known({}, settings=True)), remedy("a cat", Known({}, settings=True))
     ('--config my.toml', '')
     """
+    if known.takes_words:
+        return ""
     ending, shown = PurePath(word).suffix.lower(), quoted(word)
     behind = {key.behind.split()[0]: f"--{name}" for name, key in reversed(list(known.own.items())) if key.behind}
     if word.isdigit() and not (known.bare and os.path.isdir(word)):

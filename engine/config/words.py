@@ -1,7 +1,7 @@
 """The words of a command line as options with their values. A word that belongs to none is told, with what to write.
 
 How many words an option takes follows from its key's type (known.py). A dash and a letter is never a value, except behind an equals sign:
-`--prompt=-x`. A path that stands alone is the value of the option that `Known.bare` names.
+`--prompt=-x`. A path that stands alone, or a word where a command takes any, is the value of the option that `Known.bare` names.
 """
 
 from __future__ import annotations
@@ -125,7 +125,8 @@ class _Reader:
         before = self.before if self.before is not None and self.before.text else None
         behind_text = before is not None and not before.equals
         there = bool(self.known.bare) and os.path.exists(word)
-        if name in self.known.names() and (equals or not behind_text) and not there:  # an option without its dashes
+        dashless = name in self.known.names() and (equals or not behind_text) and not there
+        if dashless and not self.known.takes_words:  # an option without its dashes
             self._miswritten(word, "", name, equals, value)
             return
         said = stray.remedy(word, self.known)

@@ -10,6 +10,14 @@ from collections.abc import Callable
 _CONTROLS = frozenset(range(32)) - set(b"\t\n\r\f\x0b\x1a")
 _PLAUSIBLE = 0.45  # mean score of the characters beyond ASCII; below it nothing fits
 _CERTAIN = 0.85  # a legacy encoding must score this to be preferred to valid UTF-8
+_MARKS = (  # UTF-32's first, since one of them begins as UTF-16's does
+    (b"\xef\xbb\xbf", "utf-8-sig"),
+    (b"\xff\xfe\0\0", "utf-32"),
+    (b"\0\0\xfe\xff", "utf-32"),
+    (b"\xff\xfe", "utf-16"),
+    (b"\xfe\xff", "utf-16"),
+)
+MARKED = ("utf-8", "utf-16", "utf-32")  # the encodings that `decode` does not guess
 _SCRIPT_ENDS = (0x300, 0x400, 0x530, 0x590, 0x600, 0x800)  # Latin, Greek, Cyrillic, Armenian, Hebrew, Arabic and its neighbours
 
 
@@ -29,7 +37,7 @@ def decode(raw: bytes) -> tuple[str, str]:
 
 def _decode(raw: bytes) -> tuple[str, str]:
     """`decode` without the care for line ends."""
-    for mark, encoding in ((b"\xef\xbb\xbf", "utf-8-sig"), (b"\xff\xfe", "utf-16"), (b"\xfe\xff", "utf-16")):
+    for mark, encoding in _MARKS:
         if raw.startswith(mark):
             return _strict(raw, encoding), encoding.removesuffix("-sig")
     nulls = raw.count(0)

@@ -10,6 +10,7 @@ from pathlib import Path
 from engine.data.items import Subset, SubsetOptions
 from engine.errors import UserError, did_you_mean, plural
 
+JOURNAL = ".captions"  # in a folder of pictures: what commands changed in its captions (engine/tools/captions/journal.py)
 PICTURES = (".png", ".jpg", ".jpeg", ".webp", ".bmp")
 _SOMETIMES = (".avif", ".jxl")  # where Pillow, or a plug-in of it, can
 _NEVER = (".gif", ".tif", ".tiff", ".heic", ".heif", ".psd", ".tga")  # pictures, but not for training: named, so that nobody wonders
@@ -42,12 +43,13 @@ def picture_extensions() -> tuple[str, ...]:
 
 
 def list_folder(folder: Path) -> Listing:
-    """What lies directly in `folder`. Names that start with a dot are no pictures (macOS leaves `._name.png` behind)."""
+    """What lies directly in `folder`. Names that start with a dot are neither pictures (macOS leaves `._name.png` behind) nor folders."""
     readable = picture_extensions()
     pictures, files, folders, unread = [], [], [], []
     for entry in _entries(folder):
         if entry.is_dir():
-            folders.append(entry.name)
+            if not entry.name.startswith("."):
+                folders.append(entry.name)
             continue
         files.append(entry.name)
         extension = os.path.splitext(entry.name)[1].lower()
@@ -62,6 +64,27 @@ def list_folder(folder: Path) -> Listing:
         tuple(folder / name for name in sorted(folders)),
         tuple(sorted(unread)),
     )
+
+
+def is_half_changed(folder: Path) -> bool:
+    """Whether a command that changes captions was killed here in the middle, or is at it now."""
+    try:
+        return any(name.endswith(".pending") for name in os.listdir(folder / JOURNAL))
+    except OSError:
+        return False
+
+
+def endings(caption_extension: str) -> tuple[str, ...]:
+    """The endings of caption files in lower case, with their dots."""
+    return tuple(ending if ending.startswith(".") else f".{ending}" for ending in caption_extension.lower().split(","))
+
+
+def caption_files(listing: Listing, caption_extension: str) -> dict[str, str]:
+    """Names of caption files by the stem of their pictures; of a picture's several, that whose ending is named first."""
+    own: dict[str, str] = {}
+    for ending in reversed(endings(caption_extension)):
+        own.update({name[: -len(ending)]: name for name in sorted(listing.files) if name.lower().endswith(ending)})
+    return own
 
 
 def _entries(folder: Path) -> list[os.DirEntry[str]]:

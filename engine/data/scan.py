@@ -13,7 +13,7 @@ from pathlib import Path
 from engine.data import encodings
 from engine.data.buckets import BucketOptions, Placement, Size, check_options, place
 from engine.data.captions import split
-from engine.data.folder import Listing, list_folder, require_folder
+from engine.data.folder import Listing, caption_files, endings, is_half_changed, list_folder, require_folder
 from engine.data.index import Index
 from engine.data.items import CaptionSource, Dataset, Item, Problem, Scan, Subset
 from engine.errors import UserError
@@ -21,6 +21,7 @@ from engine.errors import UserError
 _LARGEST_CAPTION = 1 << 20  # bytes; nobody writes a megabyte about one picture
 _SHOWN = 5  # names in a note before "and n more"
 _LISTED = 20  # problems in an error
+_HALF_CHANGED = "a command was stopped in the middle: any `captions` command on this folder, such as `captions count`, takes it back"
 
 
 @dataclass
@@ -59,6 +60,8 @@ def scan(
         check_options(dataset.buckets)
         for subset, listing in part:
             captions = _captions(subset, listing, gathered)
+            if is_half_changed(subset.directory):
+                gathered.problems.append(Problem(subset.directory, "only some of its captions are changed", _HALF_CHANGED))
             for picture in listing.pictures:
                 record, caption = records[picture], captions[picture]
                 if caption.problem or record.problem:
@@ -184,11 +187,9 @@ def _listings(dataset: Dataset, notes: list[str]) -> list[tuple[Subset, Listing]
 
 def _captions(subset: Subset, listing: Listing, gathered: _Gathered) -> dict[Path, _Caption]:
     """Every picture's caption, and notes on where they came from."""
-    extensions = _extensions(subset.options.caption_extension)
+    extensions = endings(subset.options.caption_extension)
     files = {(os.path.splitext(name)[0], os.path.splitext(name)[1].lower()): name for name in sorted(listing.files)}
-    own: dict[str, str] = {}
-    for extension in reversed(extensions):  # the first one wins
-        own.update({name[: -len(extension)]: name for name in sorted(listing.files) if name.lower().endswith(extension)})
+    own = caption_files(listing, subset.options.caption_extension)
     fallback = _Caption(subset.class_tokens, "folder" if subset.class_tokens else "none")
 
     def read(picture: Path) -> _Caption:
@@ -226,7 +227,7 @@ def _note_captions(subset: Subset, captions: dict[Path, _Caption], notes: list[s
         instead = f"the folder's text `{subset.class_tokens}`" if subset.class_tokens else "an empty caption"
         notes.append(f"{subset.directory}: {len(without)} of {len(captions)} pictures have no caption and get {instead}: {_names(without)}")
     elif without and not subset.class_tokens:
-        extension = " or ".join(_extensions(subset.options.caption_extension))
+        extension = " or ".join(endings(subset.options.caption_extension))
         notes.append(f"{subset.directory}: no picture has a {extension} file, and the folder's name gives no text: captions are empty")
     encodings_seen: dict[str, list[str]] = defaultdict(list)
     for picture, caption in captions.items():
@@ -278,11 +279,6 @@ def _note_traits(items: Sequence[Item], notes: list[str]) -> None:
         names = list(dict.fromkeys(item.image.name for item in items if trait in item.traits))
         if names:
             notes.append(f"{len(names)} pictures {text}: {_names(names)}")
-
-
-def _extensions(given: str) -> tuple[str, ...]:
-    """The endings of caption files in lower case, with their dots."""
-    return tuple(ending if ending.startswith(".") else f".{ending}" for ending in given.lower().split(","))
 
 
 def _names(names: Sequence[str]) -> str:

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from engine import models
+from engine import environment, models
 from engine.config.schema import Config
 from engine.data.index import Index
 from engine.data.items import Scan
@@ -110,7 +110,12 @@ def show(report: Report, console: Console) -> None:
         buckets.add_row(bucket_name(bucket, several), str(bucket.pictures), str(bucket.samples), str(bucket.batches), cut)
     console.print(buckets)
     console.print(f"{length(report)}\n{tokens(report)}", highlight=False)
-    for title, lines, style in (("Remarks", report.remarks, "yellow"), ("Problems (a run would stop here)", _problems(report), "bold red")):
+    triggers = [environment.as_typed(line) for line in report.triggers]
+    for title, lines, style in (
+        ("Triggers", triggers, ""),
+        ("Remarks", report.remarks, "yellow"),
+        ("Problems (a run would stop here)", _problems(report), "bold red"),
+    ):
         if lines:
             console.print(f"\n{title}", style=style)
             for line in lines:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter, defaultdict
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
@@ -12,8 +12,9 @@ from engine.data.items import Item, Scan, Subset
 from engine.data.order import Order, epoch_order, uses
 from engine.data.scan import captions_from, trigger_words
 from engine.errors import plural
+from engine.tools.captions.rules import groups
+from engine.tools.trigger_audit import CountTokens, audit
 
-CountTokens = Callable[[list[str]], list[int]]
 RemarkKind = Literal["small", "cut", "copy", "long"]
 
 _ENLARGED = 1.5  # a picture made larger than this many times looks soft
@@ -88,6 +89,7 @@ class Report:
     folders: tuple[FolderReport, ...]
     buckets: tuple[BucketReport, ...]
     pictures: tuple[PictureReport, ...]
+    triggers: tuple[str, ...]
     remarks: tuple[str, ...]
     steps_per_epoch: int
     samples_per_epoch: int
@@ -108,6 +110,7 @@ def examine(found: Scan, count_tokens: CountTokens, plan: RunShape) -> Report:
         folders=folders,
         buckets=_buckets(found, counts, plan),
         pictures=pictures,
+        triggers=audit(found, count_tokens, groups()),
         remarks=(*found.notes, *_remarks(folders, pictures, plan)),
         steps_per_epoch=steps_per_epoch,
         samples_per_epoch=sum(counts),

@@ -64,6 +64,22 @@ def run(
     return made
 
 
+def named(page: str, wanted: Sequence[Sequence[str]], folder: Path, hub: str, say: Callable[[str], None], *, pause: float = 3.0) -> None:
+    """Download files of a model's page into a folder; of several names the first that the page has. What is there already stays.
+
+    Raises UserError where the page has none of them, or where one cannot be had.
+    """
+    listed = {it.path: it for it in _list(page, hub)}
+    for names in wanted:
+        if any((folder / name).is_file() for name in names):
+            continue
+        found = next((listed[name] for name in names if name in listed), None)
+        if found is None:
+            raise UserError(f"{page} has no file {' or '.join(f'`{name}`' for name in names)}", "look at its page in a browser", where=page)
+        remote = _remote(page, found, found.path, hub)
+        _one(remote.address, folder / remote.name, remote.expected, say, pause)
+
+
 def _one(address: str, target: Path, expected: Expected, say: Callable[[str], None], pause: float) -> None:
     if target.exists():
         digest = files.sha256(target)

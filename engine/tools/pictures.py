@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable
 from pathlib import Path
 
-from engine.config.schema_data import DataConfig, DatasetOptions
+from engine.config.schema_data import DataConfig, DatasetOptions, SubsetConfig
 from engine.config.schema_data import SubsetOptions as SubsetSettings
 from engine.data.buckets import BucketOptions
 from engine.data.captions import CaptionOptions
@@ -27,16 +28,7 @@ def read_pictures(data: DataConfig, resolution: int, max_bucket: int, progress: 
     if data.datasets:
         datasets = [
             Dataset(
-                tuple(
-                    Subset(
-                        Path(subset.image_dir),
-                        subset.options.num_repeats,
-                        subset.options.class_tokens or "",
-                        subset.options.is_reg,
-                        _subset_options(subset.options),
-                    )
-                    for subset in dataset.subsets
-                ),
+                tuple(_subset(subset) for subset in dataset.subsets),
                 _buckets(dataset.options, resolution, max_bucket),
                 dataset.options.batch_size,
             )
@@ -48,6 +40,18 @@ def read_pictures(data: DataConfig, resolution: int, max_bucket: int, progress: 
         datasets = [Dataset(found.subsets, _buckets(data.dataset_options(), resolution, max_bucket), data.train_batch_size)]
     with Index(Path(data.cache_dir)) as index:
         return scan(datasets, index, notes=notes, progress=progress)
+
+
+def training_folders(data: DataConfig) -> tuple[tuple[Subset, ...], tuple[str, ...]]:
+    """The folders of pictures that the settings name, each once and without those of regularisation, and notes on the choice."""
+    if data.datasets:
+        named = [_subset(subset) for dataset in data.datasets for subset in dataset.subsets]
+        notes: tuple[str, ...] = ()
+    else:
+        found = _folders(data)
+        named, notes = list(found.subsets), found.notes
+    by_path = {os.path.abspath(subset.directory): subset for subset in reversed(named) if not subset.is_reg}
+    return tuple(reversed(by_path.values())), notes
 
 
 def _folders(data: DataConfig) -> Found:
@@ -73,6 +77,11 @@ def _buckets(options: DatasetOptions, resolution: int, max_bucket: int) -> Bucke
         step=step,
         no_upscale=options.bucket_no_upscale,
     )
+
+
+def _subset(given: SubsetConfig) -> Subset:
+    options = given.options
+    return Subset(Path(given.image_dir), options.num_repeats, options.class_tokens or "", options.is_reg, _subset_options(options))
 
 
 def _subset_options(options: SubsetSettings) -> SubsetOptions:

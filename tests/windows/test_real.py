@@ -16,11 +16,14 @@ from pathlib import Path
 import pytest
 from pe import Image
 from rig_run import Rig
+from taggers_fakes import TAGS, make
 
 from engine import doctor, downloads, files, headers, locks
+from engine.taggers import models, words
 from engine.tools import bundle
 from install import records
 from recipes import lock_windows
+from scripts import evaluator
 
 pytestmark = pytest.mark.windows
 
@@ -30,8 +33,8 @@ PYTHON = ("python_310/python.exe", "-s", "-X", "utf8", "-m", "engine")
 PICTURES = "train_data/訓練 資料"
 # Libraries that every Windows 10 has; msvcp140.dll and its kin are not among them.
 OF_WINDOWS = """
-advapi32 bcrypt bcryptprimitives cabinet combase crypt32 d3d11 d3dcompiler_47 dbghelp dxgi gdi32 imagehlp iphlpapi kernel32 msi
-msvcrt ntdll ole32 oleaut32 pdh powrprof psapi rpcrt4 shell32 user32 userenv version winmm wintrust ws2_32
+advapi32 bcrypt bcryptprimitives cabinet combase crypt32 d3d11 d3d12 d3dcompiler_47 dbghelp dxgi gdi32 imagehlp iphlpapi kernel32 msi
+msvcrt ntdll ole32 oleaut32 pdh powrprof psapi rpcrt4 setupapi shell32 user32 userenv version winmm wintrust ws2_32
 """
 
 
@@ -156,6 +159,24 @@ def train(rig: Rig, folder: Path, name: str) -> str:
     status, said = rig.run(*PYTHON, "train", *settings, cwd=folder, timeout=600, **OFF)
     assert status == 0, said
     return headers.read(folder / "output" / name / f"{name}.safetensors").metadata["sshs_model_hash"]
+
+
+def test_tag_runs_on_the_processor_where_directml_does_not_start(rig: Rig, installed: Path) -> None:
+    """Wine has no DirectX 12: the real package's other half must run. What tag.ps1's variables hand over is what is run."""
+    row = models.find("wd-swinv2-v3")
+    make(row, installed / "models/taggers" / row.name)
+    pictures = installed / "train_data/標籤 😀"
+    shutil.copytree(installed / "train_data/demo", pictures, ignore=shutil.ignore_patterns("*.md", "*.txt"))
+    changed = {"train_data_dir": ".\\train_data\\標籤 😀", "thresh": 0.01, "trigger": "momo", "batch_size": 3}
+    handed = evaluator.hand_over(installed / "scripts/tag.ps1", **changed)
+    status, said = rig.run(*PYTHON, "tag", cwd=installed, ENGINE_HANDOVER=handed, **OFF)
+    assert status == 0 and "DirectML (the graphics card) does not start" in said and f"{row.name} ran on the processor" in said, said
+    written = {path.stem: path.read_text(encoding="utf-8") for path in pictures.rglob("*.txt")}
+    assert len(written) == len(list(pictures.rglob("*.png"))) and all(text.startswith("momo, ") for text in written.values())
+    tags = {words.spaced(name) for name, category in TAGS if category != "rating" and name}
+    assert all(set(text.strip().split(", ")[1:]) == tags for text in written.values())
+    status, said = rig.run(*PYTHON, "captions", "undo", "--train_data_dir", str(changed["train_data_dir"]), "--yes", cwd=installed)
+    assert status == 0 and not list(pictures.rglob("*.txt")), said
 
 
 def test_it_trains_moves_and_trains_the_same(rig: Rig, installed: Path) -> None:

@@ -1,0 +1,15 @@
+"""Tags as words: spaces for underscores, but for faces that are made of them."""
+
+from __future__ import annotations
+
+_FACES = "0_0 (o)_(o) +_+ +_- ._. <o>_<o> <|>_<|> =_= >_< 3_3 6_9 >_o @_@ ^_^ o_o u_u x_x |_| ||_|| -_- ._- ;_; t_t ^o^ n_n v_v"
+FACES = frozenset(_FACES.split())
+
+
+def spaced(tag: str) -> str:
+    """A tag with spaces for its underscores; faces keep theirs.
+
+    >>> spaced("long_hair"), spaced("(o)_(o)")
+    ('long hair', '(o)_(o)')
+    """
+    return tag if tag.lower() in FACES else tag.replace("_", " ")

@@ -1,0 +1,1 @@
+"""`caption`: a sentence for each picture, by a captioner here or by a server."""

@@ -1,0 +1,1 @@
+"""Captions changed by commands: every change is a transaction, kept in a journal beside the pictures."""
