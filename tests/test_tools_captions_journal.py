@@ -9,6 +9,7 @@ import shutil
 import signal
 import subprocess
 import sys
+import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -167,13 +168,16 @@ class Points:
 
     def __init__(self, monkeypatch: pytest.MonkeyPatch, act: Callable[[], None], at: int = -1) -> None:
         self.count, self.at, self.act = 0, at, act
+        self.lock = threading.Lock()
         for module, name in ((os, "replace"), (os, "fsync"), (os, "unlink"), (os, "mkdir"), (os, "rmdir"), (Path, "unlink")):
             monkeypatch.setattr(module, name, self._counted(getattr(module, name)))
 
     def _counted(self, real: Callable[..., object]) -> Callable[..., object]:
         def counted(*given: object, **named: object) -> object:
-            self.count += 1
-            if self.count == self.at:
+            with self.lock:
+                self.count += 1
+                due = self.count == self.at
+            if due:
                 self.act()
             return real(*given, **named)
 
