@@ -72,7 +72,7 @@ class Local:
         logging.disable_progress_bar()
         safe = found.weights.suffix == ".safetensors"
         try:
-            with allocation.shortage_explained("close other programs that use it, or use --device cpu"):
+            with allocation.explained(device, "close other programs that use it, or use --device cpu"):
                 model = network.from_pretrained(
                     str(found.path), dtype=dtype, local_files_only=True, use_safetensors=safe, weights_only=True
                 )
@@ -88,7 +88,7 @@ class Local:
 
     def describe(self, pictures: Sequence[NDArray[numpy.float32]], seeds: Sequence[int]) -> list[str]:
         """A caption for each picture. A caption depends on its picture and its seed, not on the others of the batch."""
-        with torch.inference_mode(), allocation.shortage_explained("describe fewer together: --batch_size"):
+        with torch.inference_mode(), allocation.explained(self._device, "describe fewer together: --batch_size"):
             pixels = torch.from_numpy(numpy.stack(pictures)).to(self._device, self._dtype)
             ids = torch.tensor([self._ask] * len(pictures), device=self._device)
             made = self._model.generate(input_ids=ids, pixel_values=pixels, attention_mask=torch.ones_like(ids), **self._options(seeds))
