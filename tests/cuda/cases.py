@@ -33,7 +33,9 @@ KINDS = (
     ("models/networks.py", "", "loading"),
 )
 # Where what is not pinned is copied to the card: before the first step, and for sample pictures.
-LOADING = ("trials.py", "models/weights.py", "adapters/", "training/encoding.py", "diffusion/schedule.py", "generation/", "training/previews.py")
+LOADING = (
+    "trials.py", "models/weights.py", "adapters/", "training/encoding.py", "diffusion/schedule.py", "generation/", "training/previews.py",
+)  # fmt: skip
 LATENTS = 24  # reads for the demo's twelve pictures: mean and deviation of each
 PROOF_TENSORS = 408  # of the LoRA that the proof trains: U-Net and text encoder
 A_PICTURE = 5  # reads for a sample picture by euler_a: its noise levels and latents, its pixels
