@@ -5,8 +5,9 @@ from __future__ import annotations
 import json
 import math
 import struct
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -52,17 +53,25 @@ def checkpoint(model: str, folder: Path) -> Path:
     return path
 
 
-def attention_kind(dtype: torch.dtype, capability: tuple[int, int], masked: bool = False) -> int:
-    """What PyTorch chooses on a card: flash for halves on Ampere and newer, else the memory-efficient kernels."""
-    return FLASH if dtype in _HALVES and capability >= (8, 0) and not masked else EFFICIENT
+@dataclass
+class Card:
+    """The card that is not there. Both may change during a run."""
+
+    capability: tuple[int, int] = (8, 6)
+    gib: float = 24.0
+
+    def attention(self, query: torch.Tensor, masked: bool = False) -> int:
+        """What PyTorch chooses: flash for halves of up to 256 a head on Ampere and newer, else the memory-efficient kernels."""
+        flash = query.dtype in _HALVES and query.shape[-1] <= 256 and self.capability >= (8, 0) and not masked
+        return FLASH if flash else EFFICIENT
 
 
 @contextmanager
-def stand_ins(capability: tuple[int, int], live: Live, gib: float) -> Iterator[None]:
+def stand_ins(card: Card, live: Live) -> Iterator[None]:
     """Whatever FakeTensorMode needs to believe in a card on a torch without CUDA."""
 
     def attention(q, k, v, attn_mask=None, dropout_p=0.0, is_causal=False, scale=None, enable_gqa=False):  # type: ignore[no-untyped-def]
-        if attention_kind(q.dtype, capability, attn_mask is not None) == FLASH:
+        if card.attention(q, attn_mask is not None) == FLASH:
             return _aten._scaled_dot_product_flash_attention(q, k, v, dropout_p, is_causal, False, scale=scale)[0]
         recorded = torch.is_grad_enabled()
         return _aten._scaled_dot_product_efficient_attention(q, k, v, attn_mask, recorded, dropout_p, is_causal, scale=scale)[0]
@@ -71,8 +80,11 @@ def stand_ins(capability: tuple[int, int], live: Live, gib: float) -> Iterator[N
         """Whatever is read is a number, and finite."""
         return True if tensor.dtype == torch.bool else 0.5 if tensor.dtype.is_floating_point else 1
 
-    live.answers["_fused_sdp_choice"] = lambda args: attention_kind(args[0].dtype, capability)
-    total = int(gib * 2**30)
+    live.answers["_fused_sdp_choice"] = lambda args: card.attention(args[0])
+
+    def total() -> int:
+        return int(card.gib * 2**30)
+
     with ExitStack() as stack:
         for owner, name, value in (
             (torch.nn.functional, "scaled_dot_product_attention", attention),
@@ -83,7 +95,7 @@ def stand_ins(capability: tuple[int, int], live: Live, gib: float) -> Iterator[N
             (torch.Tensor, "pin_memory", lambda tensor, device=None: tensor),
             (torch.cuda, "memory_allocated", lambda device=None: live.size),
             (torch.cuda, "memory_reserved", lambda device=None: live.size),
-            (torch.cuda, "mem_get_info", lambda device=None: (total - live.size, total)),
+            (torch.cuda, "mem_get_info", lambda device=None: (total() - live.size, total())),
             (weights, "reader", _reader),
             (Base, "identity", lambda base, part: part),  # a hash of gigabytes of holes
             (Base, "file_hash", lambda base: "0" * 64),
@@ -120,7 +132,6 @@ def encoded_before(run: Run) -> Iterator[None]:
         ):
             stack.enter_context(_set(owner, name, value))
         yield
-        stack.pop_all()  # batches are made later
 
 
 def text(run: Run, count: int) -> dict[str, torch.Tensor]:

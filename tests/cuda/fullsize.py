@@ -11,14 +11,15 @@ It cannot show cuDNN's workspaces, the context, or what the allocator loses betw
 from __future__ import annotations
 
 import argparse
+import contextlib
 import dataclasses
+import functools
 import io
 import itertools
 import json
 import sys
 import tempfile
 import time
-from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -42,15 +43,17 @@ from engine.diffusion.samplers import SAMPLERS
 from engine.generation.decoding import decode
 from engine.generation.generate import Sampled, _guided
 from engine.generation.prompt import Shot
-from engine.models.base_model import Base
+from engine.models.vae import decode_images, encode_images
 from engine.optimization.optimizers import OPTIMIZERS
 from engine.optimization.schedules import SCHEDULES
-from engine.training import loop
+from engine.training import assembly, loop
 from engine.training import train as training
+from engine.training.encoding import TextEncoder
 from engine.training.metrics import Sums
 from engine.training.run import Run
 from engine.training.train import Ready
 from tests.cuda import fake, pretended
+from tests.cuda.known import Known
 from tests.cuda.live import Live
 
 PHASES = ("encode", "step", "preview")
@@ -65,6 +68,12 @@ class Size:
     width: int
     height: int
     tokens: int = 77
+    flash: bool = True  # whether the card has flash attention for halves
+    checkpointing: bool = False  # from here on: it cannot be switched off again
+
+    def __str__(self) -> str:
+        kinds = f"{' flash' if self.flash else ''}{' checkpointing' if self.checkpointing else ''}"
+        return f"{self.samples} x {self.width} x {self.height}, {self.tokens} tokens{kinds}"
 
 
 @dataclass(frozen=True)
@@ -72,9 +81,11 @@ class Phase:
     """Bytes of one phase."""
 
     peak: int
+    before: int  # live when it begins
     live: int  # when it is over
     parts: Mapping[str, int]  # what was live at the peak, by component
     at: str  # what was allocated at the peak, and the engine's line
+    events: Mapping[str, int]  # the most at each event of a backward pass
 
 
 @dataclass
@@ -83,6 +94,7 @@ class Measured:
 
     family: str
     precision: str
+    gradients: int = 0  # bytes
     phases: dict[str, Phase] = field(default_factory=dict)
     operations: dict[str, int] = field(default_factory=dict)  # of an update, by name
     reads: dict[str, int] = field(default_factory=dict)  # values that the host waits for in an update
@@ -104,10 +116,11 @@ class Meter:
         """Bytes inside the block; storages made in it belong to the component `tag`."""
         begun = time.monotonic()
         self.live.begin()
+        before = self.live.size
         with self.live.tagged(tag or name):
             yield
         peak = self.live.peak
-        self.found.phases[name] = Phase(peak.size, self.live.size, dict(peak.parts), peak.at)
+        self.found.phases[name] = Phase(peak.size, before, self.live.size, dict(peak.parts), peak.at, dict(self.live.events))
         self.found.seconds[name] = round(time.monotonic() - begun, 1)
 
 
@@ -120,22 +133,31 @@ def measure(
     sizes: Sequence[Size] = (),
 ) -> Measured:
     """Run the settings of these flags over `sd15` or `sdxl`. `sizes` are further phases, a forward and a backward pass each."""
-    pretended.install(pretended.Model(tuple(capability), gib))
-    live = Live()
-    with tempfile.TemporaryDirectory(prefix="fullsize-") as scratch, fake.stand_ins(capability, live, gib), FakeTensorMode(
-        allow_non_fake_inputs=True
-    ):
+    card, known = fake.Card((capability[0], capability[1]), gib), _known()
+    pretended.install(pretended.Model(card.capability, gib))
+    live = Live(known)
+    with tempfile.TemporaryDirectory(prefix="fullsize-") as scratch, fake.stand_ins(card, live), known.mode:
         begun = time.monotonic()
         run = understand(model, flags, Path(scratch))
         found = Measured(run.base.family.name, run.compute.precision)
         found.seconds["understand"] = round(time.monotonic() - begun, 1)
         meter = Meter(live, found)
-        with live:
-            loaded = _load(run, meter, "encode" in phases)
-            _Steps(loaded, meter).take("step" in phases, sizes)
+        with contextlib.nullcontext() if "encode" in phases else fake.encoded_before(run), live:
+            loaded = _load(run, meter)
+            _Steps(loaded, meter, card).take("step" in phases, sizes)
+            if "sample" in phases:
+                for side in {size.height: None for size in sizes}:
+                    _sample(loaded, meter, side, side, f"sample {side}")
             if "preview" in phases:
                 _preview(loaded, meter)
     return found
+
+
+@functools.cache
+def _known() -> Known:
+    """One memory for the process: a second run is answered from the first's."""
+    pretended.install(pretended.Model((8, 6)))
+    return Known(FakeTensorMode(allow_non_fake_inputs=True))
 
 
 def settings(flags: Sequence[str]) -> Config:
@@ -168,15 +190,12 @@ def _pictures(folder: Path, size: tuple[int, int], count: int) -> Path:
     return folder
 
 
-def _load(run: Run, meter: Meter, encode: bool) -> Ready:
+def _load(run: Run, meter: Meter) -> Ready:
     """The engine's `load`, parted into what it does: pictures, captions, networks."""
     parts = {"cache_latents": "encode pictures", "prepare_text": "encode captions", "assemble": "load"}
     tags = {"cache_latents": "vae", "prepare_text": "text encoders", "assemble": "networks"}
     with fake.wrapped(training, {name: _in_phase(meter, phase, tags[name]) for name, phase in parts.items()}):
-        if encode:
-            return training.load(run)
-        with fake.encoded_before(run):
-            return training.load(run)
+        return training.load(run)
 
 
 def _in_phase(meter: Meter, phase: str, tag: str) -> Callable[[Callable[..., object]], Callable[..., object]]:
@@ -193,10 +212,11 @@ def _in_phase(meter: Meter, phase: str, tag: str) -> Callable[[Callable[..., obj
 class _Steps:
     """Updates of a loaded run."""
 
-    def __init__(self, loaded: Ready, meter: Meter) -> None:
-        self._loaded, self._meter, self._live = loaded, meter, meter.live
-        self._live.relabel((p for method in loaded.networks.methods for g in method.parameter_groups() for p in g.params), "trained")
+    def __init__(self, loaded: Ready, meter: Meter, card: fake.Card) -> None:
+        self._loaded, self._meter, self._live, self._card = loaded, meter, meter.live, card
         self._params = [param for method in loaded.networks.methods for group in method.parameter_groups() for param in group.params]
+        self._live.relabel(self._params, "trained")
+        self._live.gradients = meter.found.gradients = sum(param.nbytes for param in self._params)
         for param in self._params:
             param.register_post_accumulate_grad_hook(lambda param: self._live.relabel([param.grad], "gradients"))
 
@@ -208,8 +228,12 @@ class _Steps:
         batches = [self._loaded.collate(one) for one in planned]
         if whole:
             self._updates(batches)
+        networks = self._loaded.networks
         for size in sizes:
-            with self._meter.phase(f"{size.samples} x {size.width} x {size.height} x {size.tokens}", "forward"):
+            self._card.capability = (8, 6) if size.flash else (7, 5)
+            if size.checkpointing:
+                assembly._recompute_activations(networks.unet, networks.encoders)
+            with self._meter.phase(str(size), "forward"):
                 loss, _ = self._loaded.step(resized(batches[0], size))
                 self._live.tag = "backward"
                 loss.backward()
@@ -233,9 +257,7 @@ class _Steps:
         source, updates = iter(batches), run.plan.updates()
         for name in ("first step", "step"):
             with self._meter.phase(name, "forward"), Count() as count:
-                loop.run(
-                    [next(updates)], source, self._loaded.step, optimization, networks.methods, sums, lambda _: None, lambda: False
-                )
+                loop.run([next(updates)], source, self._loaded.step, optimization, networks.methods, sums, lambda _: None, lambda: False)
         self._meter.found.operations.update(count.operations)
         self._meter.found.reads.update(count.reads)
 
@@ -264,21 +286,57 @@ def resized(batch: Batch, size: Size) -> Batch:
     )
 
 
-def _preview(loaded: Ready, meter: Meter) -> None:
-    """A guided prediction of the run's size, which is what a sampler asks for at each of its steps; then the decoding."""
+def _sample(loaded: Ready, meter: Meter, width: int, height: int, name: str = "sample") -> torch.Tensor:
+    """A guided prediction, which is what a sampler wants at each of its steps."""
     run, family = loaded.run, loaded.run.base.family
-    width, height = run.plan.order.scan.datasets[0].buckets.resolution
     cond = family.unpack({name: value.expand(2, *value.shape[1:]) for name, value in fake.text(run, 1).items()})
-    shot = Shot("a", "", width, height, 2, 7.0, 0, "euler_a", False, 0)
-    with meter.phase("sample", "sampling"):
+    shot = Shot("a", "", width, height, 0, 2, 7.0, "euler_a", False, 1.0)
+    with meter.phase(name, "sampling"), torch.no_grad():
         predict = _guided(Sampled(family, loaded.networks.unet, run.compute.device), shot, cond)
-        with torch.no_grad():
-            latent = predict(torch.empty(1, 4, height // 8, width // 8).to(run.compute.device), torch.tensor(1.0))[0].cpu()
+        return predict(torch.empty(1, 4, height // 8, width // 8).to(run.compute.device), torch.tensor(1.0))[0].cpu()
+
+
+def _preview(loaded: Ready, meter: Meter) -> None:
+    """A picture of the run's size: a prediction, then the decoding."""
+    run, family = loaded.run, loaded.run.base.family
+    latent = _sample(loaded, meter, *run.plan.order.scan.datasets[0].buckets.resolution)
     with meter.phase("decode", "vae"):
         vae = run.base.load("vae", family.vae_dtype(run.compute.dtype, run.config.model.no_half_vae), run.compute.device)
         vae.to = lambda *args, **kwargs: vae  # type: ignore[method-assign] # a FakeTensor in a module cannot be swapped for another
         meter.live.tag = "decoding"
         decode(family, vae, [latent], run.compute.device)
+
+
+def measure_vae(model: str, flags: Sequence[str], sides: Sequence[int]) -> dict[str, dict[str, int]]:
+    """Bytes beside the weights that VAE and text encoders take, by side in pixels; captions by their number."""
+    known, card = _known(), fake.Card()
+    live = Live(known)
+    found: dict[str, dict[str, int]] = {"encode": {}, "decode": {}, "captions": {}, "weights": {}}
+    with tempfile.TemporaryDirectory(prefix="fullsize-") as scratch, fake.stand_ins(card, live), known.mode:
+        run = understand(model, flags, Path(scratch))
+        family, device = run.base.family, run.compute.device
+        meter = Meter(live, Measured(family.name, run.compute.precision))
+
+        def noted(kind: str, number: int, code: Callable[[], object]) -> None:
+            with meter.phase(kind):
+                code()
+            phase = meter.found.phases[kind]
+            found[kind][str(number)] = phase.peak - phase.before
+
+        with live:
+            dtype = family.vae_dtype(run.compute.dtype)
+            vae = run.base.load("vae", dtype, device)
+            found["weights"]["vae"] = live.size
+            for side in sides:
+                noted("encode", side, lambda side=side: encode_images(vae, torch.empty(1, 3, side, side).to(device, dtype)))
+                noted("decode", side, lambda side=side: decode_images(vae, torch.empty(1, 4, side // 8, side // 8).to(device)))
+            before = live.size
+            encoder = TextEncoder(run.config, run.base, run.compute)
+            encoder.networks()
+            found["weights"]["text"] = live.size - before
+            for count in (1, 16):
+                noted("captions", count, lambda count=count: encoder(["a"] * count))
+    return found
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

@@ -15,6 +15,7 @@ from typing import Any
 import torch
 from torch.utils._python_dispatch import TorchDispatchMode
 
+from tests.cuda.known import Known
 from tests.cuda.pretended import place
 
 _BLOCK = 512  # the caching allocator rounds up to this
@@ -29,21 +30,28 @@ class Peak:
     at: str
 
 
+EVENTS = ("early", "middle", "late")  # of a backward pass: few gradients are there, some, nearly all
+
+
 class Live(TorchDispatchMode):
     """Bytes of live storages on `cuda`. `answers` has operations whose result the card decides."""
 
-    def __init__(self) -> None:
+    def __init__(self, known: Known) -> None:
         super().__init__()
+        self._known = known
         self.size = 0
         self.tag = ""
         self.answers: dict[str, Callable[[Sequence[Any]], object]] = {}
         self.peak = Peak(0, {}, "")
+        self.events = dict.fromkeys(EVENTS, 0)  # the most that was live at each
+        self.gradients = 0  # bytes of all gradients, once they are known
         self._parts: Counter[str] = Counter()
         self._held: dict[int, tuple[int, list[str]]] = {}  # storage -> its bytes, its component in a list of one
 
     def begin(self) -> None:
         """Look for a new peak."""
         self.peak = Peak(self.size, dict(self._parts), "the beginning")
+        self.events = dict.fromkeys(EVENTS, 0)
 
     @contextmanager
     def tagged(self, tag: str) -> Iterator[None]:
@@ -68,7 +76,7 @@ class Live(TorchDispatchMode):
         name = func.overloadpacket.__name__
         if name in self.answers:
             return self.answers[name](args)
-        result = func(*args, **(kwargs or {}))
+        result = self._known.ask(func, args, kwargs or {})
         if isinstance(result, torch.Tensor):
             self._note(result, name)
         elif isinstance(result, (tuple, list)):
@@ -91,6 +99,9 @@ class Live(TorchDispatchMode):
         self._parts[self.tag] += size
         if self.size > self.peak.size:
             self.peak = Peak(self.size, dict(self._parts), f"{name} {tuple(tensor.shape)} {tensor.dtype} at {place()}")
+        there = self._parts["gradients"]
+        event = "early" if 20 * there <= self.gradients else "late" if 10 * there >= 9 * self.gradients else "middle"
+        self.events[event] = max(self.events[event], self.size)
 
     def _gone(self, key: int) -> None:
         size, own = self._held.pop(key)
