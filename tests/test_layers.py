@@ -19,7 +19,7 @@ LEVELS: tuple[frozenset[str], ...] = (
     frozenset(
         {"errors", "files", "doctor", "environment", "awake", "locks", "pickled", "fetch", "downloads", "adapterfiles"}
         | {"tensorfile", "seeds", "device", "allocation", "console"}
-        | {"headers", "memo", "pixels"}
+        | {"headers", "memo", "pixels", "vram"}
     ),
     frozenset({"config", "data", "models", "adapters", "diffusion", "optimization"}),
     frozenset({"generation", "tools", "registries"}),
@@ -28,7 +28,7 @@ LEVELS: tuple[frozenset[str], ...] = (
     frozenset({"__main__"}),
 )
 STANDARD_LIBRARY_ONLY = frozenset(
-    {"errors", "files", "doctor", "environment", "awake", "locks", "pickled", "headers", "memo", "pixels", "adapterfiles"}
+    {"errors", "files", "doctor", "environment", "awake", "locks", "pickled", "headers", "memo", "pixels", "adapterfiles", "vram"}
 )
 RUNNERS = frozenset({"run_module", "run_path", "spec_from_file_location", "resolve_name"})
 LEVEL = {room: number for number, rooms in enumerate(LEVELS) for room in rooms}

@@ -32,7 +32,7 @@ from rich.console import Console
 from torch._subclasses.fake_tensor import FakeTensorMode
 
 from benchmarks.counts import Count
-from engine import adapters, models
+from engine import adapters, models, vram
 from engine.config.flags import split
 from engine.config.load import load
 from engine.config.rows import Rows
@@ -53,6 +53,7 @@ from engine.training.metrics import Sums
 from engine.training.run import Run
 from engine.training.train import Ready
 from tests.cuda import fake, pretended
+from tests.cuda.asked import asked
 from tests.cuda.known import Known
 from tests.cuda.live import Live
 
@@ -95,6 +96,7 @@ class Measured:
     family: str
     precision: str
     gradients: int = 0  # bytes
+    load: vram.Load | None = None  # what the predictor is told of this run
     phases: dict[str, Phase] = field(default_factory=dict)
     operations: dict[str, int] = field(default_factory=dict)  # of an update, by name
     reads: dict[str, int] = field(default_factory=dict)  # values that the host waits for in an update
@@ -258,6 +260,7 @@ class _Steps:
         for name in ("first step", "step"):
             with self._meter.phase(name, "forward"), Count() as count:
                 loop.run([next(updates)], source, self._loaded.step, optimization, networks.methods, sums, lambda _: None, lambda: False)
+        self._meter.found.load = asked(run, networks, optimization.optimizer)
         self._meter.found.operations.update(count.operations)
         self._meter.found.reads.update(count.reads)
 

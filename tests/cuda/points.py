@@ -1,13 +1,9 @@
-"""What the coefficients of memory are fitted to: forward and backward passes of chosen settings, measured on fake tensors.
-
-`python -m tests.cuda.points FILE [sd15 sdxl]` measures what FILE lacks, a line of JSON each. All of it takes half an hour on a quiet core.
-"""
+"""What the coefficients of memory are fitted to: passes of chosen settings, measured on fake tensors."""
 
 from __future__ import annotations
 
 import json
-import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -58,24 +54,22 @@ def setups(model: str, precision: str) -> Iterator[tuple[Setup, list[Size]]]:
     yield setup("loha", 32, conv=16), sizes((1, large, 77))
 
 
-def main() -> int:
+def fill(path: Path) -> None:
     """Measure what the file lacks."""
-    path, models = Path(sys.argv[1]), sys.argv[2:] or list(SIDES)
     done = {line.partition("\t")[0] for line in path.read_text(encoding="utf-8").splitlines()} if path.exists() else set()
     with path.open("a", encoding="utf-8") as file:
-        for precision in FLAGS:
-            for model in models:
-                vae = {"model": model, "precision": precision, "vae": True}
-                if json.dumps(vae) not in done:
-                    found = measure_vae(model, ["--mixed_precision", FLAGS[precision]], SIDES[model])
-                    file.write(f"{json.dumps(vae)}\t{json.dumps(found)}\n")
-                    file.flush()
+
+        def note(key: dict[str, object], code: Callable[[], object]) -> None:
+            if json.dumps(key) not in done:
+                file.write(f"{json.dumps(key)}\t{json.dumps(code())}\n")
+                file.flush()
+
+        for precision, word in FLAGS.items():
+            for model, sides in SIDES.items():
+                vae: dict[str, object] = {"model": model, "precision": precision, "vae": True}
+                note(vae, lambda model=model, word=word, sides=sides: measure_vae(model, ["--mixed_precision", word], sides))
                 for setup, sizes in setups(model, precision):
-                    if json.dumps(asdict(setup)) not in done:
-                        points = _points(setup, sizes)
-                        file.write(f"{json.dumps(asdict(setup))}\t{json.dumps(points)}\n")
-                        file.flush()
-    return 0
+                    note(asdict(setup), lambda setup=setup, sizes=sizes: _points(setup, sizes))
 
 
 def _points(setup: Setup, sizes: list[Size]) -> dict[str, object]:
@@ -89,7 +83,3 @@ def _points(setup: Setup, sizes: list[Size]) -> dict[str, object]:
             for size in sizes
         ],
     }
-
-
-if __name__ == "__main__":
-    sys.exit(main())

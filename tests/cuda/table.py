@@ -1,0 +1,106 @@
+"""Makes the checked-in table of memory anew.
+
+`python -m tests.cuda.table` measures the points, fits `engine/vram.json` to them, measures the presets, and writes
+`tests/cuda/presets.json`, the table in docs/measurements.md and the presets' own lines. It takes about an hour on a quiet core.
+`--points FILE` goes on with points that were measured before; `--fit` only fits; `--presets NAME ...` measures those alone.
+"""
+
+from __future__ import annotations
+
+import argparse
+import dataclasses
+import json
+import re
+import sys
+from pathlib import Path
+from typing import Any
+
+from engine import vram
+from tests.cuda import fit, points
+from tests.cuda.fullsize import measure
+
+ROOT = Path(__file__).resolve().parents[2]
+TABLE = ROOT / "engine/vram.json"
+PRESETS = ROOT / "tests/cuda/presets.json"
+DOCUMENT = ROOT / "docs/measurements.md"
+NAMES = sorted(path.stem for path in (ROOT / "configs").glob("sd*_lora_*gb.toml"))
+_SECTION = re.compile(r"## Memory of a card\n.*?(?=\n## |\Z)", re.DOTALL)
+
+
+def main() -> int:
+    """Measure, fit and write."""
+    parser = argparse.ArgumentParser(prog="python -m tests.cuda.table", description=__doc__, allow_abbrev=False)
+    parser.add_argument("--points", type=Path, nargs="+", default=[ROOT / "cache/vram-points.tsv"])
+    parser.add_argument("--fit", action="store_true")
+    parser.add_argument("--presets", nargs="*", default=NAMES)
+    args = parser.parse_args()
+    if not args.fit:
+        args.points[0].parent.mkdir(parents=True, exist_ok=True)
+        points.fill(args.points[0])
+    fit.write(fit.table(fit.read(args.points)), TABLE)
+    vram.coefficients.cache_clear()
+    kept: dict[str, Any] = json.loads(PRESETS.read_text(encoding="utf-8")) if PRESETS.exists() else {}
+    for name in args.presets:
+        kept[name] = preset(name)
+        PRESETS.write_text(json.dumps(kept, indent=1, sort_keys=True) + "\n", encoding="utf-8")
+    for name, row in kept.items():
+        tell(ROOT / f"configs/{name}.toml", vram.predict(load_of(row["load"])).needed / vram.GIB)
+    document = DOCUMENT.read_text(encoding="utf-8")
+    DOCUMENT.write_text(_SECTION.sub(lambda _: section(kept), document), encoding="utf-8", newline="\n")
+    return 0
+
+
+def tell(path: Path, gib: float) -> None:
+    """Write into a preset's head what it needs."""
+    text = path.read_text(encoding="utf-8")
+    for before, after in (("# Needs ", " GB, "), ("# 約需 ", " GB 顯存")):
+        text, found = re.subn(rf"(?<={before})[\d.]+(?={after})", f"{gib:.1f}", text)
+        assert found == 1, f"{path.name} has no line `{before}... {after}`"
+    path.write_text(text, encoding="utf-8", newline="\n")
+
+
+def preset(name: str, *flags: str) -> dict[str, Any]:
+    """What a preset asks, and what was measured of it."""
+    found = measure(name[:4], ["--config", str(ROOT / f"configs/{name}.toml"), *flags])
+    assert found.load is not None
+    return {
+        "load": dataclasses.asdict(found.load),
+        "peaks": {phase: found.phases[phase].peak for phase in MEASURED},
+        "operations": sum(found.operations.values()),
+        "reads": sum(found.reads.values()),
+    }
+
+
+MEASURED = ("encode pictures", "encode captions", "step", "sample", "decode")
+
+
+def load_of(values: dict[str, Any]) -> vram.Load:
+    """The plain numbers, as they were written."""
+    return vram.Load(**{**values, "adapters": vram.Adapters(**values["adapters"])})
+
+
+def section(kept: dict[str, Any]) -> str:
+    """The section of docs/measurements.md."""
+    lines = [
+        "## Memory of a card",
+        "",
+        "`.venv/bin/python -m tests.cuda.table` writes this section. No card has been used: full-size networks go through the engine's",
+        "own load, encoding, step, sampling and decoding on tensors that have shapes and no values, and what is live is counted",
+        "(`tests/cuda/fullsize.py`). GiB at the peak of each phase as counted / as `engine/vram.py` works it out. `card` is what",
+        "is needed with a desktop, the context and fragmentation. Then operations of an update, and values that the host waits for.",
+        "",
+        "| preset | batch | checkpointing | pictures | captions | step | sampling | decoding | card | operations | reads |",
+        "|---|---|---|---|---|---|---|---|---|---|---|",
+    ]
+    for name, row in sorted(kept.items()):
+        load = load_of(row["load"])
+        forecast = vram.predict(load)
+        both = (f"{row['peaks'][phase] / vram.GIB:.2f} / {forecast.peak(phase) / vram.GIB:.2f}" for phase in MEASURED)
+        on = "yes" if load.checkpointing else "no"
+        card = f"{forecast.needed / vram.GIB:.1f}"
+        lines.append(f"| {name} | {load.batch} | {on} | {' | '.join(both)} | {card} | {row['operations']:,} | {row['reads']} |")
+    return "\n".join(lines) + "\n"
+
+
+if __name__ == "__main__":
+    sys.exit(main())
