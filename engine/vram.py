@@ -100,7 +100,8 @@ def predict(load: Load) -> Forecast:
         "adapters": adapters.parameters,
         "optimizer": adapters.optimizer,
     }
-    captions = load.text_batch * load.tokens * _row(table["captions"], family=load.family, precision=form)["token"]
+    rows = 0 if load.text_stays else load.text_batch  # encoders that stay encode in the steps
+    captions = rows * load.tokens * _row(table["captions"], family=load.family, precision=form)["token"]
     phases: dict[str, Components] = {
         "encode pictures": {"VAE": load.vae, "activations": int(load.vae_batch * load.pixels * vae["encode"])},
         "encode captions": {"text encoders": load.text, "activations": int(captions)},

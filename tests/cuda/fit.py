@@ -7,7 +7,7 @@ coefficients.
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -20,9 +20,9 @@ _PRECISIONS = {"half": "bf16", "full": "no"}
 _SHIFTS = 4  # digits that are kept
 
 
-def read(paths: Iterable[Path]) -> list[tuple[dict[str, Any], dict[str, Any]]]:
-    """(setup, what was measured) of the files that `points` writes."""
-    lines = [line for path in paths for line in path.read_text(encoding="utf-8").splitlines()]
+def read(path: Path) -> list[tuple[dict[str, Any], dict[str, Any]]]:
+    """(setup, what was measured) of the file that `points` writes."""
+    lines = path.read_text(encoding="utf-8").splitlines()
     return [(json.loads(setup), json.loads(found)) for setup, _, found in (line.partition("\t") for line in lines)]
 
 

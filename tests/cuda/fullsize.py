@@ -43,17 +43,15 @@ from engine.diffusion.samplers import SAMPLERS
 from engine.generation.decoding import decode
 from engine.generation.generate import Sampled, _guided
 from engine.generation.prompt import Shot
-from engine.models.vae import decode_images, encode_images
 from engine.optimization.optimizers import OPTIMIZERS
 from engine.optimization.schedules import SCHEDULES
 from engine.training import assembly, loop
 from engine.training import train as training
-from engine.training.encoding import TextEncoder
 from engine.training.metrics import Sums
 from engine.training.run import Run
 from engine.training.train import Ready
 from tests.cuda import fake, pretended
-from tests.cuda.asked import asked
+from tests.cuda.asked import asked, state_bytes
 from tests.cuda.known import Known
 from tests.cuda.live import Live
 
@@ -135,7 +133,7 @@ def measure(
     sizes: Sequence[Size] = (),
 ) -> Measured:
     """Run the settings of these flags over `sd15` or `sdxl`. `sizes` are further phases, a forward and a backward pass each."""
-    card, known = fake.Card((capability[0], capability[1]), gib), _known()
+    card, known = fake.Card((capability[0], capability[1]), gib), memory()
     pretended.install(pretended.Model(card.capability, gib))
     live = Live(known)
     with tempfile.TemporaryDirectory(prefix="fullsize-") as scratch, fake.stand_ins(card, live), known.mode:
@@ -156,7 +154,7 @@ def measure(
 
 
 @functools.cache
-def _known() -> Known:
+def memory() -> Known:
     """One memory for the process: a second run is answered from the first's."""
     pretended.install(pretended.Model((8, 6)))
     return Known(FakeTensorMode(allow_non_fake_inputs=True))
@@ -260,7 +258,7 @@ class _Steps:
         for name in ("first step", "step"):
             with self._meter.phase(name, "forward"), Count() as count:
                 loop.run([next(updates)], source, self._loaded.step, optimization, networks.methods, sums, lambda _: None, lambda: False)
-        self._meter.found.load = asked(run, networks, optimization.optimizer)
+        self._meter.found.load = asked(run, text_stays=bool(networks.encoders), optimizer=state_bytes(optimization.optimizer))
         self._meter.found.operations.update(count.operations)
         self._meter.found.reads.update(count.reads)
 
@@ -308,38 +306,6 @@ def _preview(loaded: Ready, meter: Meter) -> None:
         vae.to = lambda *args, **kwargs: vae  # type: ignore[method-assign] # a FakeTensor in a module cannot be swapped for another
         meter.live.tag = "decoding"
         decode(family, vae, [latent], run.compute.device)
-
-
-def measure_vae(model: str, flags: Sequence[str], sides: Sequence[int]) -> dict[str, dict[str, int]]:
-    """Bytes beside the weights that VAE and text encoders take, by side in pixels; captions by their number."""
-    known, card = _known(), fake.Card()
-    live = Live(known)
-    found: dict[str, dict[str, int]] = {"encode": {}, "decode": {}, "captions": {}, "weights": {}}
-    with tempfile.TemporaryDirectory(prefix="fullsize-") as scratch, fake.stand_ins(card, live), known.mode:
-        run = understand(model, flags, Path(scratch))
-        family, device = run.base.family, run.compute.device
-        meter = Meter(live, Measured(family.name, run.compute.precision))
-
-        def noted(kind: str, number: int, code: Callable[[], object]) -> None:
-            with meter.phase(kind):
-                code()
-            phase = meter.found.phases[kind]
-            found[kind][str(number)] = phase.peak - phase.before
-
-        with live:
-            dtype = family.vae_dtype(run.compute.dtype)
-            vae = run.base.load("vae", dtype, device)
-            found["weights"]["vae"] = live.size
-            for side in sides:
-                noted("encode", side, lambda side=side: encode_images(vae, torch.empty(1, 3, side, side).to(device, dtype)))
-                noted("decode", side, lambda side=side: decode_images(vae, torch.empty(1, 4, side // 8, side // 8).to(device)))
-            before = live.size
-            encoder = TextEncoder(run.config, run.base, run.compute)
-            encoder.networks()
-            found["weights"]["text"] = live.size - before
-            for count in (1, 16):
-                noted("captions", count, lambda count=count: encoder(["a"] * count))
-    return found
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

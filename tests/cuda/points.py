@@ -7,7 +7,8 @@ from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-from tests.cuda.fullsize import Size, measure, measure_vae
+from tests.cuda.encoders import measure_vae
+from tests.cuda.fullsize import Size, measure
 
 SIDES = {"sd15": (256, 512), "sdxl": (512, 1024)}
 FLAGS = {"half": "bf16", "full": "no"}

@@ -2,7 +2,8 @@
 
 `python -m tests.cuda.table` measures the points, fits `engine/vram.json` to them, measures the presets, and writes
 `tests/cuda/presets.json`, the table in docs/measurements.md and the presets' own lines. It takes about an hour on a quiet core.
-`--points FILE` goes on with points that were measured before; `--fit` only fits; `--presets NAME ...` measures those alone.
+Points that `tests/cuda/points.tsv` has are kept: delete it to measure all. `--fit` measures none; `--presets NAME ...` measures those
+presets alone.
 """
 
 from __future__ import annotations
@@ -22,6 +23,7 @@ from tests.cuda.fullsize import measure
 ROOT = Path(__file__).resolve().parents[2]
 TABLE = ROOT / "engine/vram.json"
 PRESETS = ROOT / "tests/cuda/presets.json"
+POINTS = ROOT / "tests/cuda/points.tsv"
 DOCUMENT = ROOT / "docs/measurements.md"
 NAMES = sorted(path.stem for path in (ROOT / "configs").glob("sd*_lora_*gb.toml"))
 _SECTION = re.compile(r"## Memory of a card\n.*?(?=\n## |\Z)", re.DOTALL)
@@ -30,13 +32,12 @@ _SECTION = re.compile(r"## Memory of a card\n.*?(?=\n## |\Z)", re.DOTALL)
 def main() -> int:
     """Measure, fit and write."""
     parser = argparse.ArgumentParser(prog="python -m tests.cuda.table", description=__doc__, allow_abbrev=False)
-    parser.add_argument("--points", type=Path, nargs="+", default=[ROOT / "cache/vram-points.tsv"])
+    parser.add_argument("--points", type=Path, default=POINTS)
     parser.add_argument("--fit", action="store_true")
     parser.add_argument("--presets", nargs="*", default=NAMES)
     args = parser.parse_args()
     if not args.fit:
-        args.points[0].parent.mkdir(parents=True, exist_ok=True)
-        points.fill(args.points[0])
+        points.fill(args.points)
     fit.write(fit.table(fit.read(args.points)), TABLE)
     vram.coefficients.cache_clear()
     kept: dict[str, Any] = json.loads(PRESETS.read_text(encoding="utf-8")) if PRESETS.exists() else {}
