@@ -77,7 +77,6 @@ def _points(setup: Setup, sizes: list[Size]) -> dict[str, object]:
     found = measure(setup.model, setup.flags(), phases=("sample",) if setup.dim == 16 and not setup.conv else (), sizes=sizes)
     return {
         "gradients": found.gradients,
-        "seconds": found.seconds,
         "sample": {name: phase.peak - phase.before for name, phase in found.phases.items() if name.startswith("sample")},
         "points": [
             {"size": asdict(size), "before": (phase := found.phases[str(size)]).before, "peak": phase.peak, "events": phase.events}

@@ -96,7 +96,8 @@ def section(kept: dict[str, Any]) -> str:
     for name, row in sorted(kept.items()):
         load = load_of(row["load"])
         forecast = vram.predict(load)
-        both = (f"{row['peaks'][phase] / vram.GIB:.2f} / {forecast.peak(phase) / vram.GIB:.2f}" for phase in MEASURED)
+        counted = {phase: f"{peak / vram.GIB:.2f}" for phase, peak in row["peaks"].items()}
+        both = (f"{counted.get(phase, '-')} / {forecast.peak(phase) / vram.GIB:.2f}" for phase in MEASURED)
         on = "yes" if load.checkpointing else "no"
         card = f"{forecast.needed / vram.GIB:.1f}"
         lines.append(f"| {name} | {load.batch} | {on} | {' | '.join(both)} | {card} | {row['operations']:,} | {row['reads']} |")
