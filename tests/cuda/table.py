@@ -100,7 +100,8 @@ def section(kept: dict[str, Any]) -> str:
         both = (f"{counted.get(phase, '-')} / {forecast.peak(phase) / vram.GIB:.2f}" for phase in MEASURED)
         on = "yes" if load.checkpointing else "no"
         card = f"{forecast.needed / vram.GIB:.1f}"
-        lines.append(f"| {name} | {load.batch} | {on} | {' | '.join(both)} | {card} | {row['operations']:,} | {row['reads']} |")
+        asks = f"{row['operations']:,} | {row['reads']}" if counted else "- | -"
+        lines.append(f"| {name} | {load.batch} | {on} | {' | '.join(both)} | {card} | {asks} |")
     return "\n".join(lines) + "\n"
 
 
