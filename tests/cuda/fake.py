@@ -77,8 +77,8 @@ def stand_ins(card: Card, live: Live) -> Iterator[None]:
         return _aten._scaled_dot_product_efficient_attention(q, k, v, attn_mask, recorded, dropout_p, is_causal, scale=scale)[0]
 
     def answer(mode: object, func: object, tensor: torch.Tensor) -> object:
-        """Whatever is read is a number, and finite."""
-        return True if tensor.dtype == torch.bool else 0.5 if tensor.dtype.is_floating_point else 1
+        """Whatever is read is finite, and no gradient overflowed."""
+        return True if tensor.dtype == torch.bool else 0.0 if tensor.dtype.is_floating_point else 1
 
     live.answers["_fused_sdp_choice"] = lambda args: card.attention(args[0])
 
