@@ -17,7 +17,10 @@ from engine import vram
 
 FAMILIES = {"sd15": "sd1", "sdxl": "sdxl"}
 _PRECISIONS = {"half": "bf16", "full": "no"}
-_SHIFTS = 4  # digits that are kept
+_DIGITS = 4  # that are kept
+_SMALL = 4  # the power by which an event counts less where another is larger: only the largest is predicted
+_TOKENS = ("token", "token of trained text")
+_RANKS = ("pixel and rank", "pixel and rank of convolutions")  # a change of a layer's size keeps nothing of a rank for each pixel
 
 
 def read(path: Path) -> list[tuple[dict[str, Any], dict[str, Any]]]:
@@ -51,8 +54,8 @@ def table(points: Sequence[tuple[dict[str, Any], dict[str, Any]]]) -> dict[str, 
                     ]
                     if rows:
                         keys = {"family": family, "precision": precision, "checkpointing": checkpointing, "method": method}
-                        made["steps"].append({**keys, **{event: _event(rows, event) for event in vram.EVENTS}})
-    _lend_text(made["steps"])
+                        lent = _text(made["steps"], keys) if method == "loha" else {}
+                        made["steps"].append({**keys, **{event: _event(rows, event, lent.get(event, {})) for event in vram.EVENTS}})
     return made
 
 
@@ -78,14 +81,22 @@ def _load(setup: Mapping[str, Any], size: Mapping[str, Any], gradients: int) -> 
     )  # fmt: skip
 
 
-def _event(rows: Sequence[tuple[vram.Load, Mapping[str, Any]]], event: str) -> dict[str, float]:
-    """The coefficients of one event."""
-    there = [(vram.features(load), point["events"][event] - point["before"]) for load, point in rows if point["events"][event]]
-    names = [name for name in there[0][0] if any(values[name] for values, _ in there)]
-    matrix = np.array([[values[name] / size for name in names] for values, size in there])
+def _event(rows: Sequence[tuple[vram.Load, Mapping[str, Any]]], event: str, lent: Mapping[str, float]) -> dict[str, float]:
+    """The coefficients of one event. Those that are lent are not fitted."""
+    there, sizes, weights = [], [], []
+    for load, point in rows:
+        if point["events"][event]:
+            values = vram.features(load)
+            there.append(values)
+            weights.append(((point["events"][event] - point["before"]) / (point["peak"] - point["before"])) ** _SMALL)
+            sizes.append(point["events"][event] - point["before"] - sum(factor * values[name] for name, factor in lent.items()))
+    left_out = (*lent, *_RANKS) if rows[0][0].adapters.method == "loha" else ()
+    names = [name for name in there[0] if name not in left_out and any(values[name] for values in there)]
+    matrix = np.array([[values[name] / size for name in names] for values, size in zip(there, sizes, strict=True)])
     scale = matrix.max(axis=0)
-    found = _least(matrix / scale, np.ones(len(there))) / scale
-    return {name: _rounded(value) for name, value in zip(names, found, strict=True) if value}
+    weight = np.array(weights)
+    found = _least(matrix / scale * weight[:, None], weight) / scale
+    return {**{name: _rounded(value) for name, value in zip(names, found, strict=True) if value}, **lent}
 
 
 def _least(matrix: np.ndarray, wanted: np.ndarray) -> np.ndarray:
@@ -101,18 +112,11 @@ def _least(matrix: np.ndarray, wanted: np.ndarray) -> np.ndarray:
     return result
 
 
-def _lend_text(rows: Sequence[dict[str, Any]]) -> None:
-    """A text encoder's tokens take the same whatever the method: measured with LoRA."""
-    key = "token of trained text"
-    for row in rows:
-        if row["method"] != "lora":
-            (lora,) = [other for other in rows if other["method"] == "lora" and all(other[name] == row[name] for name in _KEYS)]
-            for event in vram.EVENTS:
-                if key in lora[event]:
-                    row[event][key] = lora[event][key]
-
-
-_KEYS = ("family", "precision", "checkpointing")
+def _text(rows: Sequence[Mapping[str, Any]], keys: Mapping[str, object]) -> dict[str, dict[str, float]]:
+    """By event: what tokens take, which is the same whatever the method, from the row of LoRA."""
+    wanted = {**keys, "method": "lora"}
+    row = next(row for row in rows if all(row[name] == value for name, value in wanted.items()))
+    return {event: {name: row[event].get(name, 0.0) for name in _TOKENS} for event in vram.EVENTS}
 
 
 def _vae(found: Mapping[str, Any]) -> dict[str, float]:
@@ -128,4 +132,4 @@ def _sample(found: Mapping[str, int]) -> dict[str, float]:
 
 
 def _rounded(value: float) -> float:
-    return float(f"{value:.{_SHIFTS}g}")
+    return float(f"{value:.{_DIGITS}g}")
