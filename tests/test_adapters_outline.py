@@ -66,7 +66,7 @@ def test_shapes_are_those_of_the_built_method(whole: Any, family: str, row: Meth
     sites, described = whole[family]
     wanted = settings(options, rates=RATES, dim=5)
     method = adapters.make(row, sites, wanted)
-    found = outline.parameters(row, described, wanted)
+    found = outline.outline(row, described, wanted).parameters
     assert by_site(built(method)) == by_site(without_zeros(found))
     trained = [tuple(parameter.shape) for group in method.parameter_groups() for parameter in group.params]
     assert sorted(trained) == sorted(each.shape for each in found)
@@ -81,7 +81,7 @@ def test_zeros_are_those_of_the_built_method(row: MethodRow, options: Any) -> No
     wanted = settings(options, rates=RATES)
     method = adapters.make(row, sites, wanted)
     zeros = {(layer.site.name, name): not bool(value.any()) for layer in layers(method) for name, value in layer.named_parameters()}
-    found = outline.parameters(row, described, wanted)
+    found = outline.outline(row, described, wanted).parameters
     assert {(each.site, each.name): each.zero for each in found} == zeros
 
 
@@ -94,7 +94,7 @@ def test_a_file_chooses_layers_and_ranks(whole: Any, row: MethodRow) -> None:
     file = {name: tensor if tensor.dim() == 0 else tensor.to("meta") for name, tensor in tensors.items()}
     wanted = settings(row.options(), rates=RATES, dim_from_weights=True)
     shapes = {name: tuple(tensor.shape) for name, tensor in file.items()}
-    found = outline.parameters(row, described, wanted, shapes)
+    found = outline.outline(row, described, wanted, shapes).parameters
     assert not any(each.zero for each in found), "a file's values are taken over"
     assert {each.site for each in found} == set(modules.outlines(shapes))
     assert by_site(found) == by_site(built(adapters.make(row, half, settings(row.options(), rates=RATES, dim=7))))
@@ -116,7 +116,7 @@ def test_what_cannot_be_trained_is_refused_alike(
     sites, described = ([site for site in listed if parts is None or site.part in parts] for listed in whole["sd1"])
     wanted = settings(options, rates=RATES, **more)
     errors = []
-    for asked, listed in ((adapters.make, sites), (outline.parameters, described)):
+    for asked, listed in ((adapters.make, sites), (outline.outline, described)):
         with pytest.raises(UserError, match=told) as caught:
             asked(adapters.row(row), listed, wanted)
         errors.append((caught.value.message, caught.value.hint, caught.value.where))

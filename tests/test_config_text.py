@@ -74,7 +74,7 @@ def test_the_presets_keep_what_they_promise(root: Path) -> None:
     small = run("--config", str(root / "configs/sdxl_lora_8gb.toml")).config
     assert 4 <= small.network.network_dim <= 8 and small.data.train_batch_size == 1
     assert small.training.gradient_checkpointing and small.training.mixed_precision == "bf16"
-    assert small.optimizer.optimizer_type == "AdamW8bit"
+    assert small.optimizer.optimizer_type == "AdamW"
 
 
 @pytest.mark.parametrize(

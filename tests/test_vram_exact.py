@@ -22,7 +22,7 @@ from engine.models.layouts import layout_of
 from engine.optimization.optimizers import find_optimizer
 from engine.training import methods
 from engine.training.optim import make_optimizer
-from engine.vram.exact import Memory, Model, exact, model_of, network, parameters
+from engine.vram.exact import Memory, Model, exact, model_of, network, outlined
 
 DTYPES = {"no": torch.float32, "fp16": torch.float16, "bf16": torch.bfloat16}
 PRODIGY = [("Prodigy", False), ("Prodigy", True)]  # what it keeps depends on the values that the parameters begin with
@@ -101,8 +101,8 @@ def test_the_trained_parts_are_those_of_the_run(
     model = model_of(config)
     found = exact(config, model, "no")
     assert found.trained.keys() == chosen.trains == chosen.rates.keys()
-    assert Counter(each.shape for each in parameters(config, model)) == Counter(shapes)
-    by_part = {part: [each for each in parameters(config, model) if each.part == part] for part in found.trained}
+    assert Counter(each.shape for each in outlined(config, model).parameters) == Counter(shapes)
+    by_part = {part: [each for each in outlined(config, model).parameters if each.part == part] for part in found.trained}
     assert {part: memory.tensors for part, memory in found.trained.items()} == {part: len(each) for part, each in by_part.items()}
     assert found.parameters.bytes == sum(torch.Size(shape).numel() * 4 for shape in shapes)
 

@@ -18,6 +18,7 @@ class Form:
 
     shapes: Callable[[Shape, int], dict[str, Shape]]  # of the weight and the rank -> of each parameter, in the order of its layer's `ends`
     zeros: frozenset[str]  # parameters whose values all begin at zero
+    thin: bool = False  # applied by its factors; the change itself is not formed in training
     kinds: frozenset[str] = frozenset(("linear", "conv1x1", "conv3x3"))  # of the sites that it can change
 
 
@@ -32,5 +33,5 @@ def _loha(weight: Shape, rank: int) -> dict[str, Shape]:
     return {"w1_a": a, "w1_b": b, "w2_a": a, "w2_b": b}
 
 
-LORA = Form(_lora, frozenset(("up",)))
+LORA = Form(_lora, frozenset(("up",)), thin=True)
 LOHA = Form(_loha, frozenset(("w2_a",)))

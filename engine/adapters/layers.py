@@ -67,7 +67,6 @@ class Layer(nn.Module, ABC):
     ends: ClassVar[Mapping[str, str]]  # parameter -> the end of its tensor's name in a file
     factors: ClassVar[tuple[str, ...]] = ()  # parameters in each of which the change is linear; the first takes up another alpha
     faster: ClassVar[tuple[str, ...]] = ()  # parameters that LoRA+ has learn faster
-    thin: ClassVar[bool] = False  # applied by its factors; the change itself is not formed in training
     strength: float = 1.0
 
     def __init__(self, site: Site, rank: int, alpha: float, dropout: Dropout, seed: int) -> None:

@@ -29,7 +29,7 @@ def make(sites: Sequence[Site], settings: MethodSettings) -> LayerMethod:
     )
     dropout, notices = kind.dropouts(own)
     told = list(notices)
-    if kind.thin and (own.dropout or args.rank_dropout or args.rank_dropout_scale):
+    if kind.form.thin and (own.dropout or args.rank_dropout or args.rank_dropout_scale):
         told.append(f"algo = {args.algo} leaves out activations and ranks as networks.lora does, which is not LyCORIS' way in every point")
     if any(ratios) and not reached:
         told.append(f"LoRA+ has no effect: in LyCORIS it reaches lora_up alone, which algo = {args.algo} does not have")

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from engine.adapters import MethodRow, modules, plan
 from engine.adapters.base import MethodSettings, Spot
-from engine.adapters.forms import Shape
+from engine.adapters.forms import Form, Shape
 
 
 @dataclass(frozen=True)
@@ -21,10 +21,21 @@ class Parameter:
     zero: bool  # whether all its values begin at zero
 
 
-def parameters(
-    method: MethodRow, spots: Sequence[Spot], settings: MethodSettings, weights: Mapping[str, Shape] | None = None
-) -> list[Parameter]:
-    """Those of the method over these spots; `weights` are names and shapes of the file to continue from.
+@dataclass(frozen=True)
+class Outline:
+    """What a method would train."""
+
+    form: Form  # of its changes
+    ranks: tuple[tuple[Spot, int], ...]  # the layers that it changes, each with its rank
+    parameters: tuple[Parameter, ...]
+
+    def rank(self, *, square: bool) -> int:
+        """The largest rank at 3x3 convolutions (`square`), or elsewhere; 0 where no such layer is changed."""
+        return max((rank for spot, rank in self.ranks if (spot.kind == "conv3x3") == square), default=0)
+
+
+def outline(method: MethodRow, spots: Sequence[Spot], settings: MethodSettings, weights: Mapping[str, Shape] | None = None) -> Outline:
+    """That of the method over these spots; `weights` are names and shapes of the file to continue from.
 
     Raises UserError for what building it would refuse by names and shapes.
     """
@@ -36,8 +47,9 @@ def parameters(
         ranks = [(spot, module.rank) for spot, module in plan.by_weights(row.form, row.kind, spots, file)]
     plan.require_some(row.kind, ranks)
     zeros = row.form.zeros if weights is None else frozenset[str]()  # a file's values are taken over
-    return [
+    found = [
         Parameter(spot.part, spot.name, name, shape, name in zeros)
         for spot, rank in ranks
         for name, shape in row.form.shapes(spot.shape, rank).items()
     ]
+    return Outline(row.form, tuple(ranks), tuple(found))

@@ -12,7 +12,7 @@ from pathlib import Path
 
 from engine import adapters, headers
 from engine.adapters import outline
-from engine.adapters.outline import Parameter
+from engine.adapters.outline import Outline, Parameter
 from engine.config.schema import Config
 from engine.errors import UserError
 from engine.models import blueprint
@@ -63,9 +63,11 @@ class Exact:
     """What a run's settings fix to the byte. Not all of it is in memory at one time."""
 
     networks: Mapping[str, Memory]  # every part, in the number format that the run loads it in
+    vae_precision: str
     vae_encoder: Memory  # of `networks["vae"]`: what encoding needs
     vae_decoder: Memory  # and decoding
-    trained: Mapping[str, Memory]  # parameters in float32, by the part of the model; a part that is not trained is left out
+    outline: Outline  # what is trained
+    trained: Mapping[str, Memory]  # its parameters in float32, by the part of the model; a part that is not trained is left out
     optimizer: Memory  # its state after the first step
 
     @property
@@ -108,14 +110,17 @@ def exact(config: Config, model: Model, precision: str) -> Exact:
 
     Raises UserError for what the settings cannot train.
     """
-    found = parameters(config, model)
+    changes = outlined(config, model)
+    found = changes.parameters
     parts = dict.fromkeys(parameter.part for parameter in found)
     vae_precision = "no" if model.layout.vae_exact(precision == "fp16", config.model.no_half_vae) else precision
     vae = model.networks["vae"]
     return Exact(
         {part: network(spec, vae_precision if part == "vae" else precision) for part, spec in model.networks.items()},
+        vae_precision,
         network(vae, vae_precision, lambda name: name.startswith(_ENCODER)),
         network(vae, vae_precision, lambda name: name.startswith(_DECODER)),
+        changes,
         {part: Memory.of(_bytes(parameter) for parameter in found if parameter.part == part) for part in parts},
         optimizer_state(config, found),
     )
@@ -128,15 +133,15 @@ def network(spec: Spec, precision: str, chosen: Callable[[str], bool] = lambda n
     return Memory.of([*weights, positions] if positions else weights)
 
 
-def parameters(config: Config, model: Model) -> list[Parameter]:
-    """Every tensor that the settings train."""
+def outlined(config: Config, model: Model) -> Outline:
+    """What the settings train."""
     rates, _ = trained.part_rates(config, model.layout.text_parts)
     sites = [spot for part in rates for spot in spots(model.layout.part(part), blueprint.tensors(model.networks[part]))]
     with trained.naming_weights(config):
         file = trained.weights_file(config)
         weights = {name: info.shape for name, info in headers.read(file).tensors.items()} if file else None
         settings = trained.method_settings(config, rates)
-        return outline.parameters(adapters.row(config.network.network_module), sites, settings, weights)
+        return outline.outline(adapters.row(config.network.network_module), sites, settings, weights)
 
 
 def optimizer_state(config: Config, found: Iterable[Parameter]) -> Memory:
