@@ -342,7 +342,7 @@ def test_only_what_is_missing_is_downloaded_and_a_wrong_file_is_refused(real: Be
 @pytest.mark.parametrize(
     ("words", "said"),
     [
-        (["captioner"], "there is no captioner ``\nhint: choose one of blip-large, "),
+        (["captioner"], "model: which captioner?\nhint: choose one of blip-large, "),
         (["captioner", "blip-larg"], "Did you mean `blip-large`?"),
         (["captioner", "blip", "--out", "x.safetensors"], "a captioner is several files"),
     ],

@@ -71,12 +71,28 @@ def _several(kind: str, names: Sequence[str], options: Options) -> int:
     """Get taggers or captioners."""
     if options.sha256 or options.out:
         raise UserError(f"a {kind} is several files", "leave --sha256 and --out away", where=kind)
-    for name in names or [""]:  # of which there is none, so that all are named
-        say(environment.as_typed(KINDS[kind](name, options.mirror)))
+    get, known = KINDS[kind]
+    if not names:
+        raise UserError(f"which {kind}?", f"choose one of {', '.join(known())}", where="model")
+    for name in names:
+        say(environment.as_typed(get(name, options.mirror)))
     return 0
 
 
-KINDS = {"tagger": _tagger, "captioner": _captioner}  # words in place of a model's name, behind which names of those stand
+def _taggers() -> list[str]:
+    from engine.taggers import models
+
+    return [row.name for row in models.TAGGERS]
+
+
+def _captioners() -> list[str]:
+    from engine import captioners
+
+    return [row.name for row in captioners.CAPTIONERS]
+
+
+# Words in place of a model's name, behind which names of those stand: what gets one, and what there are.
+KINDS = {"tagger": (_tagger, _taggers), "captioner": (_captioner, _captioners)}
 
 COMMAND = Command(
     name="download",
