@@ -18,8 +18,8 @@ class Form:
 
     shapes: Callable[[Shape, int], dict[str, Shape]]  # of the weight and the rank -> of each parameter, in the order of its layer's `ends`
     zeros: frozenset[str]  # parameters whose values all begin at zero
-    thin: bool = False  # applied by its factors; the change itself is not formed in training
     kinds: frozenset[str] = frozenset(("linear", "conv1x1", "conv3x3"))  # of the sites that it can change
+    thin: bool = False  # applied by its factors; the change itself is not formed in training
 
 
 def _lora(weight: Shape, rank: int) -> dict[str, Shape]:

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import dataclasses
 import io
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from engine import environment, models
+from engine import doctor, environment, models
 from engine.config.schema import Config
 from engine.data.index import Index
 from engine.data.items import Scan
@@ -17,6 +18,8 @@ from engine.models.tokens import check_length, tokenizer
 from engine.tools import contact_sheet
 from engine.tools.dataset_report import Report, RunShape, bucket_name, captions_of, examine, folder_name, length, tokens
 from engine.tools.pictures import read_pictures
+from engine.vram import load, told
+from engine.vram.exact import model_of
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -43,6 +46,8 @@ def run(config: Config, told: Sequence[str] = (), *, sheet: str | None = None) -
     for line in (*told, *notes):
         console.print(line, markup=False, highlight=False, soft_wrap=True)
     show(report, console)
+    for line in _memory(config, row, found):
+        console.print(line, markup=False, highlight=False, soft_wrap=True)
     target = Path(sheet) if sheet else Path(config.save.output_dir) / "check.html"
     with Index(Path(config.data.cache_dir)) as index:
         contact_sheet.write(report, index, target)
@@ -61,6 +66,23 @@ def _family(config: Config) -> tuple[models.FamilyRow, list[str]]:
         return models.row_of(recognise(Path(path))), []
     except UserError as error:
         return models.FAMILIES[0], [f"The base model cannot be used ({error.message}): sizes are those of Stable Diffusion 1.x."]
+
+
+def _memory(config: Config, row: models.FamilyRow, found: Scan) -> list[str]:
+    """How large a card the run needs; empty where that cannot be told, because the settings or the pictures make no run."""
+    if not found.items:
+        return []
+    cards = doctor.nvidia_cards()
+    half = "bf16" if not cards or cards[0].capability >= doctor.BF16_CAPABILITY else "fp16"
+    width, height = found.datasets[0].buckets.resolution
+    sizes = load.pictures(found, width * height if config.sample.sample_prompts else 0)
+    named = dataclasses.replace(config, model=dataclasses.replace(config.model, family=row.name))
+    try:
+        memory = told.forecast(named, model_of(named), config.training.mixed_precision or half, sizes)
+    except UserError:
+        return []  # `train` tells what is wrong with the settings; this command looks at pictures
+    card = (cards[0].name, cards[0].mebibytes << 20) if cards else None
+    return told.needed(memory, card) if memory else []
 
 
 def _scan(config: Config, row: models.FamilyRow, console: Console) -> Scan:

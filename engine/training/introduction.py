@@ -8,7 +8,11 @@ from engine.data import scan
 from engine.data.items import Item, Scan, Subset
 from engine.device import PRECISION_NAMES
 from engine.errors import plural
+from engine.training import memory
 from engine.training.run import Run
+from engine.vram import load, told
+from engine.vram.estimate import GIB
+from engine.vram.exact import of_checkpoint
 
 
 def introduce(run: Run, name: str) -> None:
@@ -30,6 +34,23 @@ def introduce(run: Run, name: str) -> None:
         say(f"pictures     {line}")
     length = f"{plural(plan.total_steps, 'step')}, {plural(plan.epochs, 'epoch')} of {plural(plan.order.steps_in(1), 'step')}"
     say(f"length       {length}; trained: {', '.join(part for part in run.base.family.parts if part in run.chosen.trains)}")
+    if run.compute.device.type == "cuda":
+        _tell_memory(run)
+
+
+def _tell_memory(run: Run) -> None:
+    """How much of the card the run will hold, where that can be estimated; a warning where less is free."""
+    preview = max((shot.width * shot.height for shot in run.shots), default=0)
+    sizes = load.pictures(run.plan.order.scan, preview)
+    model = of_checkpoint(run.base.checkpoint, run.base.vae)
+    found = told.forecast(run.config, model, run.compute.precision, sizes)
+    if found is None:
+        return
+    free = memory.room(run.compute.device)
+    run.reporter.say(f"memory       about {found.held / GIB:.1f} GB of the card, {free / GIB:.1f} GB are free; {told.parts(found)}")
+    if found.held > free:
+        less = memory.less_for_steps(run.config, run.compute.device)
+        run.reporter.notice(f"the card's memory may not suffice. Where it does not, {less}")
 
 
 def folder_lines(found: Scan) -> list[str]:

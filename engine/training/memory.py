@@ -76,8 +76,7 @@ class Watch:
         self._waiting = device.type == "cuda" and sys.platform == "win32"
         self._room = 0
         if self._waiting:
-            free, total = torch.cuda.mem_get_info(device)
-            self._room = min(free + torch.cuda.memory_reserved(device), total)
+            self._room = room(device)
 
     def look(self) -> str:
         """What the user should know, the first time that it is true; else an empty text. Waits for nothing on the device."""
@@ -93,6 +92,12 @@ class Watch:
             f"for it, and {free / _GIB:.1f} GB are left. Windows then lends the PC's memory, and steps take many times longer. "
             f"To mend that, {self._less}. `CUDA - Sysmem Fallback Policy` in NVIDIA's control panel makes it an error"
         )
+
+
+def room(device: torch.device) -> int:
+    """Bytes of the card that this process has or may have: what nobody else holds."""
+    free, total = torch.cuda.mem_get_info(device)
+    return min(free + torch.cuda.memory_reserved(device), total)
 
 
 def spills(reserved: int, room: int, free: int, total: int) -> bool:

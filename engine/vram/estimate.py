@@ -80,9 +80,14 @@ class Forecast:
         return max((phase for phase in self.phases if phase != "decode"), key=self.peak)
 
     @property
+    def held(self) -> int:
+        """Bytes that torch will hold of the card."""
+        return int(self.peak(self.largest) * (1 + FRAGMENTATION))
+
+    @property
     def needed(self) -> int:
         """Bytes of a card on which this runs beside a desktop."""
-        return int(self.peak(self.largest) * (1 + FRAGMENTATION) + CONTEXT + DESKTOP)
+        return int(self.held + CONTEXT + DESKTOP)
 
     def fits(self, card: int) -> bool:
         """Whether a card of that many bytes is large enough."""
