@@ -18,6 +18,9 @@ from benchmarks.counts import Count
 from engine.training import loop
 from engine.training import train as training
 from engine.training.metrics import Sums
+from engine.vram.estimate import predict
+from engine.vram.exact import model_of
+from engine.vram.load import Pictures, asked
 from tests.cuda import cases, pretended
 
 pytestmark = pytest.mark.gpu
@@ -64,9 +67,11 @@ def test_the_profiler_sees_what_is_counted(
     assert 0.8 * count.operations.total() < len(kernels) < 3 * count.operations.total(), calls
 
 
-def predicted(model: str, settings: Sequence[str]) -> int:
-    """Bytes that a step should take at most on the card. JOIN HERE: the prediction of a run's memory, once the engine has it."""
-    pytest.skip("the engine does not predict a run's memory yet")
+def predicted(folder: Path, model: str, settings: Sequence[str]) -> int:
+    """Bytes that a step of `benchmarks.step` with these settings takes at most on the card."""
+    family, side = {"sd15": ("sd1", 512), "sdxl": ("sdxl", 1024)}[model]
+    given = config(folder, "--family", family, "--network_dim", "32", "--network_train_unet_only", *settings)
+    return predict(asked(given, model_of(given), "bf16", Pictures(batch=1, pixels=side * side))).peak("step")
 
 
 @pytest.mark.parametrize(
@@ -75,12 +80,12 @@ def predicted(model: str, settings: Sequence[str]) -> int:
     ids=["sd15", "sd15 checkpointed", "sdxl checkpointed"],
 )
 def test_a_step_takes_the_memory_that_was_predicted(
-    model: str, settings: Sequence[str], on_pretended: bool, capsys: pytest.CaptureFixture[str]
+    tmp_path: Path, model: str, settings: Sequence[str], on_pretended: bool, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """Within 10 %, full size, batch 1."""
+    expected = predicted(tmp_path, model, settings)
     if on_pretended:
         pytest.skip("a pretended card has no memory")
-    expected = predicted(model, settings)
-    step.main([model, "--steps", "4", "--pictures", "2", "--captions", "16", *settings])
+    step.main([model, "--precision", "bf16", "--steps", "4", "--pictures", "2", "--captions", "16", *settings])
     found = json.loads(capsys.readouterr().out)["step_memory"]["vram_allocated_bytes"]
     assert abs(found - expected) <= 0.1 * found, (found, expected)
