@@ -25,8 +25,7 @@ from engine.models.base_model import Base
 from engine.models.vae import encode_images
 from engine.training import memory
 from engine.training.plan import Plan
-
-_TEXT_BATCH = 16  # captions encoded at once unless the settings say otherwise: 2 GB of activations for SDXL's larger encoder
+from engine.vram.load import TEXT_BATCH
 
 
 class TextWay(enum.Enum):
@@ -151,7 +150,7 @@ def _ahead(config: Config, encoder: TextEncoder, compute: Compute, plan: Plan, r
         report = cache.ensure(
             found.captions,
             encoder,
-            batch_size=config.data.text_encoder_batch_size or _TEXT_BATCH,
+            batch_size=config.data.text_encoder_batch_size or TEXT_BATCH,
             progress=lambda done, total: counter.at(done, total),
         )
     _tell_damaged(report, reporter)

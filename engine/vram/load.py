@@ -9,7 +9,7 @@ from engine.data.items import Scan
 from engine.vram.estimate import Adapters, Load
 from engine.vram.exact import Model, exact
 
-_TEXT_BATCH = 16  # captions encoded at once unless the settings say otherwise
+TEXT_BATCH = 16  # captions encoded at once unless the settings say otherwise: 2 GB of activations for SDXL's larger encoder
 
 
 @dataclass(frozen=True)
@@ -56,6 +56,6 @@ def asked(config: Config, model: Model, precision: str, sizes: Pictures) -> Load
         vae=networks["vae"].allocated,
         text_stays=bool(text) or config.data.cache_text_encoder_outputs is False,
         vae_batch=config.data.vae_batch_size,
-        text_batch=config.data.text_encoder_batch_size or _TEXT_BATCH,
+        text_batch=config.data.text_encoder_batch_size or TEXT_BATCH,
         preview_pixels=sizes.preview,
     )
