@@ -248,6 +248,35 @@ def test_an_action_is_shown_asked_for_and_undone(
     assert ("is undone in" in back.text) is changes
 
 
+@pytest.mark.parametrize("action", ["add", "remove", "front", "merge"])
+def test_tags_may_be_given_as_captions_have_them(folder: Path, action: str) -> None:
+    """`hat, cap` in one word is two tags, as in a caption."""
+    place, after = write(folder, {"a": "1girl, cap, hat"}), []
+    for words in (("hat", "cap", "sun"), ("hat, cap,sun",)):
+        do(folder, Screen(yes=True), action, *words)
+        after.append(texts(place))
+        do(folder, Screen(yes=True), "undo")
+    assert after[0] == after[1] != texts(place)
+
+
+def test_a_folder_in_the_place_of_a_word_gets_its_option_named(folder: Path) -> None:
+    write(folder, {"a": "1girl"})
+    with pytest.raises(UserError) as caught:
+        do(folder, Screen(), "count", str(folder))
+    assert caught.value.hint == f'write: captions count --train_data_dir "{folder}"'
+
+
+def test_what_a_trigger_shall_learn_is_told_where_no_caption_has_it(folder: Path) -> None:
+    place = write(folder, {"a": "hat, cap, day"})
+    screen = Screen(yes=True)
+    do(folder, screen, "method", "5", trigger="sks", learn=("hats",))
+    assert "no caption has what the trigger shall learn: hats" in screen.text
+    do(folder, Screen(yes=True), "undo")
+    screen = Screen(yes=True)
+    do(folder, screen, "method", "5", trigger="sks", learn=("hat,cap",))
+    assert texts(place) == {"a": "sks, day"} and "no caption has" not in screen.text
+
+
 def test_every_action_is_in_the_table_above_or_tested_below() -> None:
     assert {action.name for action in ACTIONS} == {
         *("add", "remove", "replace", "front", "rare", "merge", "deduplicate", "sort", "clean", "width"),

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from engine.errors import UserError, find_row, plural
@@ -40,14 +40,19 @@ class Action:
     most: int | None = 0
     plan: Callable[[Concept, Request, Tools], Plan] | None = None
     report: Callable[[Concept, Request], list[str]] | None = None
+    tags: bool = False  # its words are tags, so that a comma parts them as it does in captions; not regular expressions
 
-    def check(self, words: tuple[str, ...]) -> None:
-        """Raise UserError where there are too few words, or too many."""
+    def parted(self, request: Request) -> Request:
+        """The request with each tag a word of its own. Raises UserError where there are too few words, or too many."""
+        words = request.words
+        if self.tags and not request.regex:
+            words = tuple(tag for word in words for tag in edits.split(word))
         if len(words) < self.least or (self.most is not None and len(words) > self.most):
             given = " ".join(words) or "nothing"
-            raise UserError(
-                f"`captions {self.name}` cannot do with {given}", f"write: captions {self.name} {self.words}".rstrip(), where="words"
-            )
+            written = f"write: captions {self.name} {self.words}".rstrip()
+            folder = next((f' --train_data_dir "{word}"' for word in words if Path(word).is_dir()), "")
+            raise UserError(f"`captions {self.name}` cannot do with {given}", written + folder, where="words")
+        return replace(request, words=words, learn=tuple(tag for word in request.learn for tag in edits.split(word)))
 
 
 def find(name: str) -> Action:
@@ -135,22 +140,23 @@ def _method(concept: Concept, request: Request, tools: Tools) -> Plan:
 
 
 ACTIONS: tuple[Action, ...] = (
-    Action("add", "TAG ...", "add tags where they are missing, at the end or with --front in front", 1, None, plan=_add),
-    Action("remove", "TAG ...", "remove tags; with --regex those that an expression fits", 1, None, plan=_of_text(_remove, prose=False)),
+    Action("add", "TAG ...", "add tags where they are missing, at the end or with --front in front", 1, None, plan=_add, tags=True),
+    Action("remove", "TAG ...", "remove tags; with --regex those that an expression fits", 1, None,
+           plan=_of_text(_remove, prose=False), tags=True),
     Action("replace", "OLD [NEW]", "replace a text wherever it stands; with --regex an expression", 1, 2,
            plan=_of_text(_replace, prose=True)),
     Action("front", "TAG ...", "move tags to the front where they stand", 1, None,
-           plan=_of_text(lambda request: lambda text: edits.to_front(text, request.words), prose=True)),
+           plan=_of_text(lambda request: lambda text: edits.to_front(text, request.words), prose=True), tags=True),
     Action("rare", "", "remove tags that stand in fewer captions of a concept than --min_count", plan=_rare),
     Action("merge", "[NAME OTHER ...]", "one name for several; left out: the synonyms of configs/captions/cleaning.toml", 0, None,
-           plan=_of_text(_merge, prose=True)),
+           plan=_of_text(_merge, prose=True), tags=True),
     Action("deduplicate", "", "each tag once", plan=_of_text(lambda request: edits.deduplicate, prose=False)),
     Action("sort", "", "tags by the alphabet, behind the first keep_tokens", plan=_sort),
     Action("clean", "", "clean up tags and sentences by configs/captions/cleaning.toml", plan=_of_text(_clean, prose=True)),
     Action("width", "", "full-width punctuation as on a Western keyboard", plan=_of_text(lambda request: edits.half_width, prose=True)),
     Action("count", "", "how often each tag stands in a concept", report=lambda concept, request: frequency_lines(concept, request.limit)),
     Action("pairs", "[TAG ...]", "which tags stand together in a concept", 0, None,
-           report=lambda concept, request: pair_lines(concept, request.limit, request.words)),
+           report=lambda concept, request: pair_lines(concept, request.limit, request.words), tags=True),
     Action("propose", "", "which tags are constant over a concept and belong into its trigger", report=_propose),
     Action("method", "1|2|3|4|5", "caption a concept in one of five ways; docs/from_pictures_to_data.md says which", 1, 1, plan=_method),
     Action("undo", "", "take back the last change; with --all every change"),

@@ -24,7 +24,7 @@ _SHOWN = 5  # files of an unknown encoding that are shown
 def run(data: DataConfig, request: Request, talk: Talk, *, encoding: str = "", dry_run: bool = False, scores: Scores | None = None) -> int:
     """Do an action; the exit status. `encoding` is that of captions that are neither UTF-8 nor marked; `scores` are the taggers'."""
     action = actions.find(request.action)
-    action.check(request.words)
+    request = action.parted(request)
     encoding = check_encoding(encoding) if encoding else ""
     subsets, notes = training_folders(data)
     for note in notes:
