@@ -5,8 +5,10 @@ from __future__ import annotations
 import dataclasses
 import io
 import json
+import os
 import re
 import subprocess
+import sys
 import tracemalloc
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -265,6 +267,19 @@ def test_a_run_with_other_settings_is_no_continuation(bench: Bench, monkeypatch:
     assert "goes on" not in bench.said and len({entry.run for entry in journal.entries(bench.folder / "3_momo")}) == 2
 
 
+def test_a_run_has_the_same_name_in_every_process() -> None:
+    """Sets have another order in each process, which made a run that was stopped begin anew."""
+    code = (
+        "from engine.taggers import models; from engine.tools.labelling.captions import run_name; from engine.tools.tag import command, options;"
+        "print(run_name('tag', command.chosen(options.Options(undesired_tags='a, b, c, d, e'), models.find('moat'))))"
+    )
+    named = {
+        subprocess.run([sys.executable, "-c", code], env={**os.environ, "PYTHONHASHSEED": seed}, check=True, capture_output=True).stdout
+        for seed in "123"
+    }
+    assert len(named) == 1 and named.pop()
+
+
 # --- scores that are kept
 
 
@@ -375,6 +390,12 @@ def test_all_captions_in_one_file(bench: Bench, ending: str) -> None:
         rows = [json.loads(line) for line in text.splitlines()]
         assert {"image_path": str(path), "caption": caption, "image_size": [40, 30]} in rows and len(rows) == 4
     assert bench.all() == {}
+    for more, said in (({}, "exists already"), ({"append_tags": True}, "nothing is added to one file")):
+        with pytest.raises(UserError, match=said):
+            bench.run(output_path=str(target), **more)
+        assert target.read_text(encoding="utf-8") == text
+    bench.run(output_path=str(target), overwrite=True)
+    assert "momo," not in target.read_text(encoding="utf-8")
     with pytest.raises(UserError, match=r"neither in \.json"):
         bench.run(output_path="x.txt")
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
@@ -13,7 +12,7 @@ from engine.taggers import choose, models, run
 from engine.taggers.choose import Choice, Chosen
 from engine.taggers.models import Tagger
 from engine.tools.labelling import pictures
-from engine.tools.labelling.captions import Style
+from engine.tools.labelling.captions import Style, run_name
 from engine.tools.labelling.pictures import Picture
 from engine.tools.tag.look import look
 from engine.tools.tag.model import Ask, Ready, obtain, ready
@@ -49,12 +48,10 @@ def _output(options: Options, row: Tagger, choice: Choice, found: Sequence[Pictu
     if options.append_tags and options.overwrite:
         raise UserError("captions that exist can be added to or written anew, not both", "leave one away", where="append_tags, overwrite")
     trigger = options.listed(options.trigger)
-    if options.output_path:
-        return ListFile(Path(options.output_path), found, trigger, options.caption_separator)
-    settings = (choice, trigger, options.caption_separator, options.append_tags, options.overwrite, options.extension)
-    mark = hashlib.sha256(repr(settings).encode()).hexdigest()[:8]  # a run with other settings is no continuation
     style = Style(options.append_tags, options.overwrite, options.caption_separator, "--append_tags, --overwrite")
-    return TagFiles(found, style, trigger, f"tag by {row.name} ({mark})", reporter)
+    if options.output_path:
+        return ListFile(Path(options.output_path), found, style, trigger)
+    return TagFiles(found, style, trigger, run_name(f"tag by {row.name}", choice, trigger, style, options.extension), reporter)
 
 
 def _all(options: Options, choice: Choice, tagger: Ready, kept: Scores, output: Output, reporter: Reporter) -> int:

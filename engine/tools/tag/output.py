@@ -50,11 +50,15 @@ class TagFiles(CaptionFiles):
 class ListFile:
     """One file for all, as sd-scripts writes it: .json has an object by path, .jsonl a line a picture. Nothing of it is kept in memory."""
 
-    def __init__(self, path: Path, found: Sequence[Picture], trigger: Sequence[str], separator: str) -> None:
+    def __init__(self, path: Path, found: Sequence[Picture], style: Style, trigger: Sequence[str]) -> None:
         if path.suffix.lower() not in (".json", ".jsonl"):
             raise UserError(f"`{path.name}` ends neither in .json nor in .jsonl", "name a file that does", where="output_path")
+        if style.append:
+            raise UserError("nothing is added to one file for all captions", "leave one away", where="append_tags, output_path")
+        if files.is_there(path) and not style.overwrite:
+            raise UserError("this file exists already", "--overwrite writes it anew; or name another", where=str(path))
         self.todo = tuple(found)
-        self._path, self._trigger, self._separator = path, tuple(trigger), separator
+        self._path, self._trigger, self._separator = path, tuple(trigger), style.separator
         self._lines = path.suffix.lower() == ".jsonl"
         self._writing = files.writing(path)
         self._handle: IO[str] | None = None
