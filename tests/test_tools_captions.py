@@ -264,13 +264,16 @@ def test_a_folder_in_the_place_of_a_word_gets_its_option_named(folder: Path) -> 
     with pytest.raises(UserError) as caught:
         do(folder, Screen(), "count", str(folder))
     assert caught.value.hint == f'write: captions count --train_data_dir "{folder}"'
+    with pytest.raises(UserError, match="one of these is a folder") as caught:
+        do(folder, Screen(), "add", "night", str(folder))
+    assert caught.value.hint == f'write: captions add TAG ... --train_data_dir "{folder}"'
 
 
 def test_what_a_trigger_shall_learn_is_told_where_no_caption_has_it(folder: Path) -> None:
     place = write(folder, {"a": "hat, cap, day"})
     screen = Screen(yes=True)
-    do(folder, screen, "method", "5", trigger="sks", learn=("hats",))
-    assert "no caption has what the trigger shall learn: hats" in screen.text
+    do(folder, screen, "method", "5", trigger="sks", learn=("hats", "cap"))
+    assert "no caption has what the trigger shall learn: hats;" in screen.text
     do(folder, Screen(yes=True), "undo")
     screen = Screen(yes=True)
     do(folder, screen, "method", "5", trigger="sks", learn=("hat,cap",))
@@ -293,6 +296,7 @@ def test_every_action_is_in_the_table_above_or_tested_below() -> None:
         ("undo", ("a",), "write: captions undo"),
         ("replace", ("a", "(b"), ""),
         ("method", ("6",), "there is no method `6`"),
+        ("merge", ("a",), "write: captions merge NAME OTHER"),
         ("count", (), "there is no concept `mikku`"),
     ],
 )
@@ -324,6 +328,14 @@ def test_prose_is_left_by_edits_of_tags_and_that_is_said(folder: Path) -> None:
     screen = Screen(yes=True)
     do(folder, screen, "remove", "hat")
     assert "1 caption made of sentences" in screen.text and texts(place)["b"] == "garden"
+
+
+@pytest.mark.parametrize("prose", ["a girl stands in the rain.", "一个女孩站在雨里。"])
+def test_prose_with_a_tag_behind_it_is_prose(folder: Path, prose: str) -> None:
+    place = write(folder, {"a": prose, "b": "hat"})
+    do(folder, Screen(), "add", "night")
+    do(folder, Screen(yes=True), "rare")
+    assert texts(place) == {"a": f"{prose} night", "b": ""}
 
 
 def test_a_caption_that_becomes_empty_is_told(folder: Path) -> None:
@@ -376,7 +388,9 @@ def test_an_encoding_that_is_wrong_or_unknown_is_told(folder: Path) -> None:
     place = write(folder, {"a": "1女孩, 白色头发, 蓝色眼睛".encode("gbk")})
     with pytest.raises(UserError, match="not in ascii: byte 1"):
         do(folder, Screen(), "add", "x", encoding="ascii")
-    for name in ("gkb", "base64"):
+    with pytest.raises(UserError, match="not in idna: "):
+        do(folder, Screen(), "add", "x", encoding="idna")
+    for name in ("gkb", "base64", "undefined"):
         with pytest.raises(UserError, match=f"there is no encoding `{name}`"):
             do(folder, Screen(), "add", "x", encoding=name)
     (place / "a.txt").write_bytes(b"\x89PNG\r\n\x1a\n\0\0\0\rIHDR")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -46,13 +47,20 @@ class Action:
         """The request with each tag a word of its own. Raises UserError where there are too few words, or too many."""
         words = request.words
         if self.tags and not request.regex:
+            if any(os.path.split(word)[0] for word in words) and (folder := _folder(words)):
+                told = f"write: captions {self.name} {self.words}{folder}"
+                raise UserError(f"`captions {self.name}` takes tags, and one of these is a folder", told, where="words")
             words = tuple(tag for word in words for tag in edits.split(word))
         if len(words) < self.least or (self.most is not None and len(words) > self.most):
             given = " ".join(words) or "nothing"
             written = f"write: captions {self.name} {self.words}".rstrip()
-            folder = next((f' --train_data_dir "{word}"' for word in words if Path(word).is_dir()), "")
-            raise UserError(f"`captions {self.name}` cannot do with {given}", written + folder, where="words")
+            raise UserError(f"`captions {self.name}` cannot do with {given}", written + _folder(words), where="words")
         return replace(request, words=words, learn=tuple(tag for word in request.learn for tag in edits.split(word)))
+
+
+def _folder(words: Sequence[str]) -> str:
+    """How a folder among these words is written."""
+    return next((f' --train_data_dir "{word}"' for word in words if Path(word).is_dir()), "")
 
 
 def find(name: str) -> Action:
@@ -104,6 +112,8 @@ def _rare(concept: Concept, request: Request, tools: Tools) -> Plan:
 
 
 def _merge(request: Request) -> Edit:
+    if len(request.words) == 1:
+        raise UserError(f"nothing is named that `{request.words[0]}` shall replace", "write: captions merge NAME OTHER ...", where="words")
     if request.words:
         return lambda text: edits.merge(text, request.words[0], request.words[1:])
     synonyms = rules.cleaning().synonyms

@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterable, Sequence
 from engine.taggers.words import spaced
 
 _LONG = 8  # words in a row without a comma that no tag has
+_SHORT = 4  # words before a full stop inside a tag that no tag has: `super smash bros. ultimate`
 _SENTENCE_END = re.compile(r"[.!?\u3002\uff01\uff1f][\"'\u201d\u2019)]?\s*$")
 _AFTER_SENTENCE = re.compile(r"(?<=[.!?\u3002\uff01\uff1f])\s+")
 _CJK = re.compile(r"[\u3040-\u30ff\u4e00-\u9fff]")
@@ -43,16 +44,20 @@ def join(tags: Iterable[str]) -> str:
 
 
 def is_sentence(line: str) -> bool:
-    """Whether a line is prose. Prose is told by its end, or by a run of words that is too long to be a tag.
+    """Whether a line is prose. Prose is told by its end, also with a tag behind it, or by a run of words that is too long to be a tag.
 
     >>> is_sentence("1girl, solo, looking at viewer"), is_sentence("a girl with long hair standing in a field"), is_sentence("1girl, ...")
     (False, True, False)
+    >>> is_sentence("a girl stands in the rain. night, solo")
+    True
     """
     pieces = split(line)
     words = max((len(piece.split()) for piece in pieces), default=0)
     cjk = max((len(_CJK.findall(piece)) for piece in pieces), default=0)
     ended = bool(_SENTENCE_END.search(line)) and (words >= 3 or cjk >= 5)
-    return ended or words >= _LONG or cjk >= 16
+    sentences = [sentence for piece in pieces for sentence in _AFTER_SENTENCE.split(piece)[:-1]]
+    inside = any(len(sentence.split()) >= _SHORT or len(_CJK.findall(sentence)) >= 5 for sentence in sentences)
+    return ended or inside or words >= _LONG or cjk >= 16
 
 
 def tags_of(text: str) -> list[str]:

@@ -66,6 +66,7 @@ def _learned(concept: Concept, request: Request, groups: Groups, talk: Talk) -> 
     names = _names(trigger, concept)
     learn = request.learn or _proposed(concept, names, request, groups, talk)
     wanted = groups.chosen(learn)
+
     def edit(text: str) -> str:
         left = edits.keep(text, lambda tag: _is_one(tag, names) or not wanted(tag))
         return edits.to_front(left, names, add_missing=True, spelled=True)
@@ -74,8 +75,10 @@ def _learned(concept: Concept, request: Request, groups: Groups, talk: Talk) -> 
     if concept.without:
         told = f"{concept.folder}: their caption is the folder's name, which is only a label in method 5; `tag` makes captions"
         plan = plan.joined(Plan((), (told,)))
-    if not any(wanted(tag) for caption in concept.captions for tag in edits.split(caption.text)):
-        told = f"{concept.folder}: no caption has what the trigger shall learn: {', '.join(learn)}; `captions count` shows what there is"
+    there = {tag for caption in concept.captions for tag in edits.tags_of(caption.text)}
+    lacking = [word for word in learn if not any(map(groups.chosen([word]), there))]
+    if lacking:
+        told = f"{concept.folder}: no caption has what the trigger shall learn: {', '.join(lacking)}; `captions count` shows what there is"
         plan = plan.joined(Plan((), (told,)))
     return plan.joined(Plan((), (), _told(names)))
 
