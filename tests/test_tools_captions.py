@@ -336,6 +336,9 @@ def test_prose_with_a_tag_behind_it_is_prose(folder: Path, prose: str) -> None:
     do(folder, Screen(), "add", "night")
     do(folder, Screen(yes=True), "rare")
     assert texts(place) == {"a": f"{prose} night", "b": ""}
+    screen = Screen(yes=True)
+    do(folder, screen, "method", "4", name="sks")
+    assert texts(place)["a"] == f"sks, {prose} night" and "1 caption made of sentences, whose words stay" in screen.text
 
 
 def test_a_caption_that_becomes_empty_is_told(folder: Path) -> None:
@@ -519,6 +522,9 @@ def test_add_by_a_taggers_scores(folder: Path) -> None:
     screen = Screen()
     do(folder, screen, "add", "long hair", "hat", min_score=0.2, scores=scores)
     assert texts(place) == {"a": "x, long hair", "b": "x, hat", "c": "x"} and "1 caption left" in screen.text
+    assert "no picture has a score" not in screen.text
+    do(folder, screen, "add", "long hairs", "hat", min_score=0.2, scores=scores)
+    assert ": long hairs: no picture has a score for it" in screen.text
 
 
 def test_undo_over_several_folders_names_what_it_leaves(folder: Path) -> None:

@@ -24,11 +24,13 @@ from taggers_fakes import MORE, TAGS, expected, make, tags_of, write_labels
 from engine import __main__ as command
 from engine.console import Reporter
 from engine.errors import UserError
-from engine.taggers import choose, models
+from engine.taggers import models
 from engine.taggers.prepare import prepare
+from engine.taggers.words import normal
 from engine.tools.captions import journal, undo
 from engine.tools.labelling import captions, pictures
 from engine.tools.tag import look, model
+from engine.tools.tag.captions import added
 from engine.tools.tag.command import tag
 from engine.tools.tag.options import Options
 from engine.tools.tag.scores import FILE, Scores, scores
@@ -98,7 +100,7 @@ def test_other_taggers_do_the_same(bench: Bench, name: str) -> None:
     make(row, bench.models / row.name, external=name == "pixai-1.0")
     assert bench.run(repo_id=name, thresh=0.01, categories=("general", "character", "artist", "copyright", "meta")) == 0
     written = set(bench.caption().strip().split(", "))
-    assert written == {tag for tag, category in tags_of(row) if category != "rating" and tag}
+    assert written == {tag for tag, category in tags_of(row) if category != "rating" and tag} and "4 captions written" in bench.said
 
 
 def test_trigger_and_spaces(bench: Bench) -> None:
@@ -129,6 +131,14 @@ def test_escaped_brackets_are_no_other_tag(bench: Bench) -> None:
     (bench.folder / "3_momo/a.txt").write_text(r"Saber \(fate\)", encoding="utf-8")
     bench.run(thresh=0.01, append_tags=True)
     assert bench.caption().startswith(r"Saber \(fate\), ") and "saber_(fate)" not in bench.caption()
+
+
+@pytest.mark.parametrize(
+    ("old", "new"),
+    [("", "x, a, b"), ("A", "x, A, b"), ("a, X,\n", "a, X, b"), ("c, a\n\nd\n", "x, c, a, b\n\nx, d, a, b"), ("\n", "x, a, b")],
+)
+def test_tags_are_added_to_each_line(old: str, new: str) -> None:
+    assert added(old, ["a", "b"], ["x"], ", ") == new
 
 
 def test_adding_twice_adds_nothing(bench: Bench) -> None:
@@ -270,7 +280,8 @@ def test_a_run_with_other_settings_is_no_continuation(bench: Bench, monkeypatch:
 def test_a_run_has_the_same_name_in_every_process() -> None:
     """Sets have another order in each process, which made a run that was stopped begin anew."""
     code = (
-        "from engine.taggers import models; from engine.tools.labelling.captions import run_name; from engine.tools.tag import command, options;"
+        "from engine.taggers import models; from engine.tools.labelling.captions import run_name;"
+        "from engine.tools.tag import command, options;"
         "print(run_name('tag', command.chosen(options.Options(undesired_tags='a, b, c, d, e'), models.find('moat'))))"
     )
     named = {
@@ -312,7 +323,7 @@ def test_scores_by_tag(bench: Bench) -> None:
     assert set(answer) == set(paths)
     with Image.open(paths[0]) as image:
         given = expected(ROW, prepare(image, ROW.input))
-    named = {choose.key(name): score for (name, _), score in zip(TAGS, given, strict=True) if name and score >= 0.01}
+    named = {normal(name): score for (name, _), score in zip(TAGS, given, strict=True) if name and score >= 0.01}
     assert answer[paths[0]] == pytest.approx(named, abs=1e-3)
     assert scores(paths, bench.cache, "joytag") == {} and scores(paths, bench.cache / "none") == {}
     assert set(scores(paths, bench.cache, ROW.name)) == set(paths)
@@ -375,6 +386,11 @@ def test_a_fixed_batch_is_respected(bench: Bench) -> None:
     make(ROW, bench.models / ROW.name, batch=1)
     assert bench.run(batch_size=3) == 0
     assert bench.caption().strip() == ", ".join(wanted(bench.folder / "3_momo/a.png"))
+
+
+def test_a_threshold_that_no_tag_reaches_is_refused(bench: Bench, capsys: pytest.CaptureFixture[str]) -> None:
+    assert command.main(["tag", str(bench.folder), "--thresh", "35"]) == 1
+    assert "--thresh: 35 is outside 0 to 1" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize("ending", [".json", ".jsonl"])

@@ -9,6 +9,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from engine.errors import UserError, find_row, plural
+from engine.taggers.words import normal
 from engine.tools.captions import edits, rules
 from engine.tools.captions.counts import frequencies, frequency_lines, pair_lines, proposal_lines, propose
 from engine.tools.captions.methods import METHODS, method
@@ -77,17 +78,21 @@ def _add(concept: Concept, request: Request, tools: Tools) -> Plan:
         return edited(concept, lambda text: edits.add(text, request.words, front=request.front), prose=True)
     scores: dict[str, dict[str, float]] = {}
     for picture, found in tools.scores(concept.pictures).items():
-        scores.setdefault(picture.stem, {}).update({edits.normal(tag): score for tag, score in found.items()})
+        scores.setdefault(picture.stem, {}).update({normal(tag): score for tag, score in found.items()})
     changes = []
     for caption in concept.captions:
         mine = scores.get(caption.path.stem, {})
-        seen = [word for word in request.words if mine.get(edits.normal(word), 0.0) >= request.min_score]
+        seen = [word for word in request.words if mine.get(normal(word), 0.0) >= request.min_score]
         changes.append(caption.changed(edits.add(caption.text, seen, front=request.front) if seen else caption.text))
     unknown = sum(caption.path.stem not in scores for caption in concept.captions)
-    notes = (
-        (f"{concept.folder}: {plural(unknown, 'caption')} left, since no tagger has looked at the picture; `tag` does",) if unknown else ()
-    )
-    return Plan(tuple(change for change in changes if change.before != change.after), notes)
+    notes = []
+    if unknown:
+        notes.append(f"{concept.folder}: {plural(unknown, 'caption')} left, since no tagger has looked at the picture; `tag` does")
+    lost = [word for word in request.words if scores and not any(normal(word) in mine for mine in scores.values())]
+    if lost:
+        told = "no picture has a score for it: it is below 0.01 everywhere, or the tagger has no such tag"
+        notes.append(f"{concept.folder}: {', '.join(lost)}: {told}")
+    return Plan(tuple(change for change in changes if change.before != change.after), tuple(notes))
 
 
 def _replace(request: Request) -> Edit:
@@ -107,7 +112,7 @@ def _remove(request: Request) -> Edit:
 
 
 def _rare(concept: Concept, request: Request, tools: Tools) -> Plan:
-    rare = {edits.normal(one.tag) for one in frequencies(concept) if one.count < request.min_count}
+    rare = {normal(one.tag) for one in frequencies(concept) if one.count < request.min_count}
     return edited(concept, lambda text: edits.remove(text, rare), prose=False)
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Iterable, Sequence
 
-from engine.taggers.words import spaced
+from engine.taggers.words import normal, spaced
 
 _LONG = 8  # words in a row without a comma that no tag has
 _SHORT = 4  # words before a full stop inside a tag that no tag has: `super smash bros. ultimate`
@@ -18,15 +18,6 @@ _FULL_WIDTH = {
     "\u2018": "'", "\u2019": "'", "\uff5e": "~", "\uff0d": "-", "\uff0f": "/", "\uff3f": "_", "\u3000": " ",
 }  # fmt: skip
 Keep = Callable[[str], bool]  # whether a tag stays
-
-
-def normal(tag: str) -> str:
-    """A tag as it is compared: without capitals, `_` as a space, brackets without their escapes.
-
-    >>> normal(r"Long_Hair"), normal(r"hutao \\(genshin impact\\)")
-    ('long hair', 'hutao (genshin impact)')
-    """
-    return " ".join(re.sub(r"\\([()\[\]{}])", r"\1", tag).replace("_", " ").split()).casefold()
 
 
 def split(line: str) -> list[str]:
@@ -168,7 +159,7 @@ def merge(text: str, keep_name: str, others: Iterable[str]) -> str:
             return words.sub(lambda found: keep_name, line) if names else line
         tags = split(line)
         renamed = [keep_name if normal(tag) in names else tag for tag in tags]
-        return line if renamed == tags else join(_once(renamed))
+        return line if renamed == tags else join(once(renamed))
 
     return _lines(text, merged)
 
@@ -180,12 +171,12 @@ def deduplicate(text: str) -> str:
     'a, b, c_d'
     """
 
-    def once(line: str) -> str:
+    def changed(line: str) -> str:
         tags = split(line)
-        left = _once(tags)
+        left = once(tags)
         return line if len(left) == len(tags) else join(left)
 
-    return _lines(text, once, prose=False)
+    return _lines(text, changed, prose=False)
 
 
 def sort(text: str, keep_tokens: int = 0) -> str:
@@ -240,7 +231,7 @@ def clean(text: str, rules: Sequence[tuple[re.Pattern[str], str]], drop: Keep, *
     def cleaned(line: str) -> str:
         if is_sentence(line):
             return clean_sentence(line, rules)
-        return join(_once([clean_tag(tag, underscores=underscores) for tag in split(line) if not drop(tag)]))
+        return join(once([clean_tag(tag, underscores=underscores) for tag in split(line) if not drop(tag)]))
 
     return _lines(text, cleaned)
 
@@ -271,7 +262,8 @@ def loses(old: str, new: str) -> bool:
     return False
 
 
-def _once(tags: Iterable[str]) -> list[str]:
+def once(tags: Iterable[str]) -> list[str]:
+    """Tags, each where it stands first."""
     first: dict[str, str] = {}
     for tag in tags:
         first.setdefault(normal(tag), tag)

@@ -10,6 +10,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from engine.errors import UserError, plural
+from engine.taggers.words import normal
 from engine.tools.captions import edits
 from engine.tools.captions.counts import proposal_lines, propose
 from engine.tools.captions.plan import Plan, Request, edited, label
@@ -112,7 +113,7 @@ def _told(names: Sequence[str]) -> tuple[str, ...]:
 
 
 def _is_one(tag: str, names: Sequence[str]) -> bool:
-    return any(edits.normal(tag) == edits.normal(name) for name in names)
+    return any(normal(tag) == normal(name) for name in names)
 
 
 def _group(groups: Groups, name: str) -> Group:

@@ -7,7 +7,8 @@ from dataclasses import dataclass
 
 from engine.data import encodings
 from engine.errors import UserError, did_you_mean, plural
-from engine.tools.captions.edits import has_sentences, loses, normal
+from engine.taggers.words import normal
+from engine.tools.captions.edits import has_sentences, loses
 from engine.tools.captions.read import Concept
 from engine.tools.captions.transaction import Change
 

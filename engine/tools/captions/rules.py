@@ -15,7 +15,7 @@ from typing import Any
 from engine.config.toml_lines import read_file
 from engine.environment import ROOT
 from engine.errors import UserError, did_you_mean
-from engine.tools.captions.edits import normal
+from engine.taggers.words import normal
 
 GROUPS, CLEANING = ROOT / "configs/captions/tag_groups.toml", ROOT / "configs/captions/cleaning.toml"
 

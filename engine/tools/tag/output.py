@@ -20,11 +20,14 @@ from engine.tools.tag.look import Looked
 
 
 class Output(AbstractContextManager["Output"], Protocol):
-    """Takes the tags of the pictures of `todo` one after another. What was taken before an error is written all the same."""
+    """Takes the tags of the pictures of `todo` one after another, and says whether they are written.
+
+    What was taken before an error is written all the same.
+    """
 
     @property
     def todo(self) -> Sequence[Picture]: ...
-    def take(self, looked: Looked, tags: Sequence[Chosen]) -> None: ...
+    def take(self, looked: Looked, tags: Sequence[Chosen]) -> bool: ...
     def finish(self) -> None: ...
 
 
@@ -35,8 +38,8 @@ class TagFiles(CaptionFiles):
         super().__init__(found, style, command, reporter)
         self._trigger = tuple(trigger)
 
-    def take(self, looked: Looked, tags: Sequence[Chosen]) -> None:
-        """One more caption."""
+    def take(self, looked: Looked, tags: Sequence[Chosen]) -> bool:
+        """One more caption; no where it is left as it is."""
         words = [tag.text for tag in tags]
 
         def text(old: str | None) -> str:
@@ -44,7 +47,7 @@ class TagFiles(CaptionFiles):
                 return captions.text([*self._trigger, *words], self.style.separator)
             return captions.added(old, words, self._trigger, self.style.separator)
 
-        self.put(looked.picture, text)
+        return self.put(looked.picture, text)
 
 
 class ListFile:
@@ -74,16 +77,17 @@ class ListFile:
             self._handle.close()
         self._writing.__exit__(kind, error, trace)
 
-    def take(self, looked: Looked, tags: Sequence[Chosen]) -> None:
+    def take(self, looked: Looked, tags: Sequence[Chosen]) -> bool:
         """One more picture."""
         caption = captions.text([*self._trigger, *(tag.text for tag in tags)], self._separator)
         path, size = str(looked.picture.path), list(looked.size)
         if self._lines:
             self._put(json.dumps({"image_path": path, "caption": caption, "image_size": size}, ensure_ascii=False) + "\n")
-            return
+            return True
         entry = json.dumps({"tags": caption, "image_size": size}, ensure_ascii=False)
         self._put(f"{'' if self._first else ','}\n {json.dumps(path, ensure_ascii=False)}: {entry}")
         self._first = False
+        return True
 
     def finish(self) -> None:
         """All pictures are done."""
