@@ -101,7 +101,13 @@ def _described(options: Options, todo: Sequence[Picture], describer: Describer) 
 
 
 def joined(old: str | None, text: str, separator: str) -> str:
-    """A caption with a sentence behind it, unless it has that already."""
-    own = " ".join((old or "").split())
+    """A caption with a sentence behind each line, unless it has that already."""
+    if not (old or "").strip():
+        return text
+    return "\n".join(_joined(line, text, separator) if line.strip() else line for line in (old or "").strip("\n").split("\n"))
+
+
+def _joined(line: str, text: str, separator: str) -> str:
+    own = " ".join(line.split())
     sign = separator.strip() or ","
     return own if text in own else separator.join(part for part in (own.rstrip(sign).rstrip(), text) if part)
