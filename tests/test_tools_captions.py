@@ -142,6 +142,9 @@ def test_the_group_of_a_tag(tag: str, group: str) -> None:
         (rules.cleaning, "[sentences]\nreplace = [['a', '\\1']]\n", "cannot be put in the place"),
         (rules.cleaning, "[sentence]\n", "there is no key `sentence`"),
         (rules.cleaning, "tags = 1\n", "no table"),
+        (rules.cleaning, "[sentences]\nreplace = 3\n", ":2: `replace` is no list of rules"),
+        (rules.cleaning, "[tags]\nunderscores_to_spaces = 'no'\n", ":2: `underscores_to_spaces` is neither true nor false"),
+        (rules.groups, "[a]\nin_trigger = 'yes'\n", "`in_trigger` is neither true nor false"),
     ],
 )
 def test_a_mistake_in_a_file_is_told_with_its_line(reader: Callable[[Path], object], text: str, said: str, tmp_path: Path) -> None:
@@ -296,6 +299,7 @@ def test_every_action_is_in_the_table_above_or_tested_below() -> None:
         ("undo", ("a",), "write: captions undo"),
         ("replace", ("a", "(b"), ""),
         ("method", ("6",), "there is no method `6`"),
+        ("replace", ("", "a"), "write: captions replace OLD [NEW]"),
         ("merge", ("a",), "write: captions merge NAME OTHER"),
         ("count", (), "there is no concept `mikku`"),
     ],

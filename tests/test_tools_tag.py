@@ -446,6 +446,14 @@ def test_without_the_model_nobody_is_asked_where_nobody_can_be(bench: Bench) -> 
     assert str(bench.models / ROW.name / ROW.model) in text and bench.all() == {}
 
 
+@pytest.mark.parametrize("place", ["", ROW.name])
+def test_a_tensorflow_project_is_refused(bench: Bench, tmp_path: Path, place: str) -> None:
+    (tmp_path / "mine" / place).mkdir(parents=True)
+    (tmp_path / "mine" / place / "project.json").write_text("{}", encoding="utf-8")
+    with pytest.raises(UserError, match=r"TensorFlow project(.|\n)*deepdanbooru\.onnx"):
+        bench.run(model_dir=str(tmp_path / "mine"))
+
+
 def test_offline_the_message_says_which_files_to_put_where(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
     (bench.models / ROW.name / ROW.labels).unlink()
     monkeypatch.setattr("engine.fetch._PAUSE", 0)

@@ -97,6 +97,8 @@ def _add(concept: Concept, request: Request, tools: Tools) -> Plan:
 
 def _replace(request: Request) -> Edit:
     old, new = request.words[0], "".join(request.words[1:])
+    if not old:
+        raise UserError("nothing is named that shall be replaced", "write: captions replace OLD [NEW]", where="words")
     if not request.regex:
         return lambda text: edits.replace(text, old, new)
     pattern = rules.compiled(old, "words")
@@ -158,7 +160,7 @@ ACTIONS: tuple[Action, ...] = (
     Action("add", "TAG ...", "add tags where they are missing, at the end or with --front in front", 1, None, plan=_add, tags=True),
     Action("remove", "TAG ...", "remove tags; with --regex those that an expression fits", 1, None,
            plan=_of_text(_remove, prose=False), tags=True),
-    Action("replace", "OLD [NEW]", "replace a text wherever it stands; with --regex an expression", 1, 2,
+    Action("replace", "OLD [NEW]", "replace a text wherever it stands, by nothing where NEW is left out; with --regex an expression", 1, 2,
            plan=_of_text(_replace, prose=True)),
     Action("front", "TAG ...", "move tags to the front where they stand", 1, None,
            plan=_of_text(lambda request: lambda text: edits.to_front(text, request.words), prose=True), tags=True),

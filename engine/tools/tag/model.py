@@ -78,8 +78,10 @@ def obtain(row: Tagger, models: Path, hub: str, say: Say, ask: Ask | None, *, ag
     `ask` None: nobody can be asked. `again`: its files are downloaded although they are there.
     """
     place = folder.find(row, models)
-    folder.require_kind(row, place)
-    if not again and not folder.missing(row, place):
+    lacking = folder.missing(row, place)
+    for at in (place, models) if lacking else (place,):
+        folder.require_kind(row, at)
+    if not again and not lacking:
         return place
     refusal = folder.lacking(row, place, hub)
     size = f" ({folder.megabytes(row.size)})" if row.size else ""
