@@ -496,6 +496,15 @@ def test_method_5_asks_for_trigger_and_constants(folder: Path) -> None:
     assert texts(place)["b"] == "zeppy, standing, smile, 1girl"
 
 
+def test_without_a_terminal_method_5_says_what_to_write(folder: Path) -> None:
+    write(folder, {"a": "hat, day", "b": "hat, night"})
+    with pytest.raises(UserError, match="name the trigger: --trigger"):
+        do(folder, Screen(terminal=False), "method", "5")
+    for dry_run in (True, False):
+        with pytest.raises(UserError, match="name what the trigger shall learn: --learn .*--yes takes these"):
+            do(folder, Screen(terminal=False), "method", "5", trigger="sks", dry_run=dry_run)
+
+
 def test_a_method_is_for_one_concept(folder: Path) -> None:
     first, second = write(folder, CHARACTER), write(folder, {"x": "dog"}, "3_dog")
     with pytest.raises(UserError, match="for one concept"):

@@ -501,6 +501,8 @@ def test_a_gated_tagger_is_never_downloaded(bench: Bench, site: Site) -> None:
     row = models.find("cl-tagger-v2")
     make(row, bench.models / row.name, external=True)  # a user put it there
     assert bench.run(repo_id="cl-tagger-v2") == 0
+    with pytest.raises(UserError, match="force_download: cl-tagger-v2 is put there by hand"):
+        bench.run(repo_id="cl-tagger-v2", force_download=True, overwrite=True)
 
 
 def test_download_tagger(site: Site, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:

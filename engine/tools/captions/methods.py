@@ -91,8 +91,10 @@ def _proposed(concept: Concept, names: Sequence[str], request: Request, groups: 
         hint = "name what the trigger shall learn: --learn hair eyes, or single tags; `captions count` shows what there is"
         raise UserError("no tag is constant over this concept", hint, where=str(concept.folder))
     talk.say("\n".join(proposal_lines(found, request.share, request.limit)[:-1]))
-    if not talk.agrees(f"Shall the trigger learn {plural(len(found.trigger), 'tag')}, which are deleted from the captions?"):
-        raise UserError("nothing was changed", "name what the trigger shall learn: --learn hair eyes, or single tags", where="learn")
+    hint = "name what the trigger shall learn: --learn hair eyes, or single tags"
+    question = f"Shall the trigger learn {plural(len(found.trigger), 'tag')}, which are deleted from the captions?"
+    if not (talk.yes or talk.agrees_here(question, f"{hint}; --yes takes these")):
+        raise UserError("nothing was changed", hint, where="learn")
     return tuple(one.tag for one in found.trigger)
 
 

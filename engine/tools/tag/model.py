@@ -81,8 +81,10 @@ def obtain(row: Tagger, models: Path, hub: str, say: Say, ask: Ask | None, *, ag
     lacking = folder.missing(row, place)
     for at in (place, models) if lacking else (place,):
         folder.require_kind(row, at)
-    if not again and not lacking:
+    if not lacking and not again:
         return place
+    if not lacking and row.gated:
+        raise UserError(f"{row.name} is put there by hand, and never downloaded", "leave it away", where="force_download")
     refusal = folder.lacking(row, place, hub)
     size = f" ({folder.megabytes(row.size)})" if row.size else ""
     if row.gated or not (again or (ask and ask(f"The tagger {row.name} is not here yet. Download it now{size}?"))):
