@@ -4,7 +4,7 @@ $ErrorActionPreference = "Stop"
 
 # Folder of pictures, or of folders named <repeats>_<trigger> <class>.
 # 圖片資料夾 / 图片文件夹
-$train_data_dir = "./train_data/mine"
+$train_data_dir = "./train_data/demo"
 
 # Which captioner: blip-large or florence-2-base.
 # 描述模型：blip-large、florence-2-base / 描述模型：blip-large、florence-2-base

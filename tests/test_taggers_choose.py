@@ -7,9 +7,8 @@ import pytest
 
 from engine.errors import UserError
 from engine.taggers import choose, models
-from engine.taggers.choose import key
 from engine.taggers.labels import Labels
-from engine.taggers.words import FACES, spaced
+from engine.taggers.words import FACES, normal, spaced
 from engine.tools.tag.command import chosen
 from engine.tools.tag.options import Options, replacements, single_thresholds
 
@@ -80,7 +79,7 @@ def test_faces_keep_their_underscore(face: str) -> None:
 
 
 def test_tags_are_compared_without_case_and_underscores() -> None:
-    assert key("Long_Hair ") == key("long  hair") == "long hair"
+    assert normal("Long_Hair ") == normal("long  hair") == "long hair"
 
 
 @pytest.mark.parametrize("text", ["smile", "smile=", "=0.3", "smile=many"])

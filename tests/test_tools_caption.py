@@ -140,7 +140,11 @@ def test_a_caption_of_uncertain_encoding_is_left(bench: Bench) -> None:
 
 
 @pytest.mark.parametrize(
-    ("old", "new"), [(None, "a cat"), ("", "a cat"), ("1girl", "1girl; a cat"), ("1girl;\n", "1girl; a cat"), ("a cat;", "a cat;")]
+    ("old", "new"),
+    [
+        (None, "a cat"), ("", "a cat"), ("1girl", "1girl; a cat"), ("1girl;\n", "1girl; a cat"), ("a cat;", "a cat;"),
+        ("a; b\n\nc\n", "a; b; a cat\n\nc; a cat"), ("\n", "a cat"),
+    ],
 )
 def test_a_sentence_is_put_behind_what_is_there(old: str | None, new: str) -> None:
     assert work.joined(old, "a cat", "; ") == new

@@ -142,6 +142,9 @@ def test_the_group_of_a_tag(tag: str, group: str) -> None:
         (rules.cleaning, "[sentences]\nreplace = [['a', '\\1']]\n", "cannot be put in the place"),
         (rules.cleaning, "[sentence]\n", "there is no key `sentence`"),
         (rules.cleaning, "tags = 1\n", "no table"),
+        (rules.cleaning, "[sentences]\nreplace = 3\n", ":2: `replace` is no list of rules"),
+        (rules.cleaning, "[tags]\nunderscores_to_spaces = 'no'\n", ":2: `underscores_to_spaces` is neither true nor false"),
+        (rules.groups, "[a]\nin_trigger = 'yes'\n", "`in_trigger` is neither true nor false"),
     ],
 )
 def test_a_mistake_in_a_file_is_told_with_its_line(reader: Callable[[Path], object], text: str, said: str, tmp_path: Path) -> None:
@@ -264,13 +267,16 @@ def test_a_folder_in_the_place_of_a_word_gets_its_option_named(folder: Path) -> 
     with pytest.raises(UserError) as caught:
         do(folder, Screen(), "count", str(folder))
     assert caught.value.hint == f'write: captions count --train_data_dir "{folder}"'
+    with pytest.raises(UserError, match="one of these is a folder") as caught:
+        do(folder, Screen(), "add", "night", str(folder))
+    assert caught.value.hint == f'write: captions add TAG ... --train_data_dir "{folder}"'
 
 
 def test_what_a_trigger_shall_learn_is_told_where_no_caption_has_it(folder: Path) -> None:
     place = write(folder, {"a": "hat, cap, day"})
     screen = Screen(yes=True)
-    do(folder, screen, "method", "5", trigger="sks", learn=("hats",))
-    assert "no caption has what the trigger shall learn: hats" in screen.text
+    do(folder, screen, "method", "5", trigger="sks", learn=("hats", "cap"))
+    assert "no caption has what the trigger shall learn: hats;" in screen.text
     do(folder, Screen(yes=True), "undo")
     screen = Screen(yes=True)
     do(folder, screen, "method", "5", trigger="sks", learn=("hat,cap",))
@@ -293,6 +299,8 @@ def test_every_action_is_in_the_table_above_or_tested_below() -> None:
         ("undo", ("a",), "write: captions undo"),
         ("replace", ("a", "(b"), ""),
         ("method", ("6",), "there is no method `6`"),
+        ("replace", ("", "a"), "write: captions replace OLD [NEW]"),
+        ("merge", ("a",), "write: captions merge NAME OTHER"),
         ("count", (), "there is no concept `mikku`"),
     ],
 )
@@ -324,6 +332,17 @@ def test_prose_is_left_by_edits_of_tags_and_that_is_said(folder: Path) -> None:
     screen = Screen(yes=True)
     do(folder, screen, "remove", "hat")
     assert "1 caption made of sentences" in screen.text and texts(place)["b"] == "garden"
+
+
+@pytest.mark.parametrize("prose", ["a girl stands in the rain.", "一个女孩站在雨里。"])
+def test_prose_with_a_tag_behind_it_is_prose(folder: Path, prose: str) -> None:
+    place = write(folder, {"a": prose, "b": "hat"})
+    do(folder, Screen(), "add", "night")
+    do(folder, Screen(yes=True), "rare")
+    assert texts(place) == {"a": f"{prose} night", "b": ""}
+    screen = Screen(yes=True)
+    do(folder, screen, "method", "4", name="sks")
+    assert texts(place)["a"] == f"sks, {prose} night" and "1 caption made of sentences, whose words stay" in screen.text
 
 
 def test_a_caption_that_becomes_empty_is_told(folder: Path) -> None:
@@ -376,7 +395,9 @@ def test_an_encoding_that_is_wrong_or_unknown_is_told(folder: Path) -> None:
     place = write(folder, {"a": "1女孩, 白色头发, 蓝色眼睛".encode("gbk")})
     with pytest.raises(UserError, match="not in ascii: byte 1"):
         do(folder, Screen(), "add", "x", encoding="ascii")
-    for name in ("gkb", "base64"):
+    with pytest.raises(UserError, match="not in idna: "):
+        do(folder, Screen(), "add", "x", encoding="idna")
+    for name in ("gkb", "base64", "undefined"):
         with pytest.raises(UserError, match=f"there is no encoding `{name}`"):
             do(folder, Screen(), "add", "x", encoding=name)
     (place / "a.txt").write_bytes(b"\x89PNG\r\n\x1a\n\0\0\0\rIHDR")
@@ -475,6 +496,15 @@ def test_method_5_asks_for_trigger_and_constants(folder: Path) -> None:
     assert texts(place)["b"] == "zeppy, standing, smile, 1girl"
 
 
+def test_without_a_terminal_method_5_says_what_to_write(folder: Path) -> None:
+    write(folder, {"a": "hat, day", "b": "hat, night"})
+    with pytest.raises(UserError, match="name the trigger: --trigger"):
+        do(folder, Screen(terminal=False), "method", "5")
+    for dry_run in (True, False):
+        with pytest.raises(UserError, match="name what the trigger shall learn: --learn .*--yes takes these"):
+            do(folder, Screen(terminal=False), "method", "5", trigger="sks", dry_run=dry_run)
+
+
 def test_a_method_is_for_one_concept(folder: Path) -> None:
     first, second = write(folder, CHARACTER), write(folder, {"x": "dog"}, "3_dog")
     with pytest.raises(UserError, match="for one concept"):
@@ -505,6 +535,9 @@ def test_add_by_a_taggers_scores(folder: Path) -> None:
     screen = Screen()
     do(folder, screen, "add", "long hair", "hat", min_score=0.2, scores=scores)
     assert texts(place) == {"a": "x, long hair", "b": "x, hat", "c": "x"} and "1 caption left" in screen.text
+    assert "no picture has a score" not in screen.text
+    do(folder, screen, "add", "long hairs", "hat", min_score=0.2, scores=scores)
+    assert ": long hairs: no picture has a score for it" in screen.text
 
 
 def test_undo_over_several_folders_names_what_it_leaves(folder: Path) -> None:

@@ -5,8 +5,10 @@ from __future__ import annotations
 import dataclasses
 import io
 import json
+import os
 import re
 import subprocess
+import sys
 import tracemalloc
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -22,11 +24,13 @@ from taggers_fakes import MORE, TAGS, expected, make, tags_of, write_labels
 from engine import __main__ as command
 from engine.console import Reporter
 from engine.errors import UserError
-from engine.taggers import choose, models
+from engine.taggers import models
 from engine.taggers.prepare import prepare
+from engine.taggers.words import normal
 from engine.tools.captions import journal, undo
 from engine.tools.labelling import captions, pictures
 from engine.tools.tag import look, model
+from engine.tools.tag.captions import added
 from engine.tools.tag.command import tag
 from engine.tools.tag.options import Options
 from engine.tools.tag.scores import FILE, Scores, scores
@@ -96,7 +100,7 @@ def test_other_taggers_do_the_same(bench: Bench, name: str) -> None:
     make(row, bench.models / row.name, external=name == "pixai-1.0")
     assert bench.run(repo_id=name, thresh=0.01, categories=("general", "character", "artist", "copyright", "meta")) == 0
     written = set(bench.caption().strip().split(", "))
-    assert written == {tag for tag, category in tags_of(row) if category != "rating" and tag}
+    assert written == {tag for tag, category in tags_of(row) if category != "rating" and tag} and "4 captions written" in bench.said
 
 
 def test_trigger_and_spaces(bench: Bench) -> None:
@@ -127,6 +131,14 @@ def test_escaped_brackets_are_no_other_tag(bench: Bench) -> None:
     (bench.folder / "3_momo/a.txt").write_text(r"Saber \(fate\)", encoding="utf-8")
     bench.run(thresh=0.01, append_tags=True)
     assert bench.caption().startswith(r"Saber \(fate\), ") and "saber_(fate)" not in bench.caption()
+
+
+@pytest.mark.parametrize(
+    ("old", "new"),
+    [("", "x, a, b"), ("A", "x, A, b"), ("a, X,\n", "a, X, b"), ("c, a\n\nd\n", "x, c, a, b\n\nx, d, a, b"), ("\n", "x, a, b")],
+)
+def test_tags_are_added_to_each_line(old: str, new: str) -> None:
+    assert added(old, ["a", "b"], ["x"], ", ") == new
 
 
 def test_adding_twice_adds_nothing(bench: Bench) -> None:
@@ -265,6 +277,20 @@ def test_a_run_with_other_settings_is_no_continuation(bench: Bench, monkeypatch:
     assert "goes on" not in bench.said and len({entry.run for entry in journal.entries(bench.folder / "3_momo")}) == 2
 
 
+def test_a_run_has_the_same_name_in_every_process() -> None:
+    """Sets have another order in each process, which made a run that was stopped begin anew."""
+    code = (
+        "from engine.taggers import models; from engine.tools.labelling.captions import run_name;"
+        "from engine.tools.tag import command, options;"
+        "print(run_name('tag', command.chosen(options.Options(undesired_tags='a, b, c, d, e'), models.find('moat'))))"
+    )
+    named = {
+        subprocess.run([sys.executable, "-c", code], env={**os.environ, "PYTHONHASHSEED": seed}, check=True, capture_output=True).stdout
+        for seed in "123"
+    }
+    assert len(named) == 1 and named.pop()
+
+
 # --- scores that are kept
 
 
@@ -297,7 +323,7 @@ def test_scores_by_tag(bench: Bench) -> None:
     assert set(answer) == set(paths)
     with Image.open(paths[0]) as image:
         given = expected(ROW, prepare(image, ROW.input))
-    named = {choose.key(name): score for (name, _), score in zip(TAGS, given, strict=True) if name and score >= 0.01}
+    named = {normal(name): score for (name, _), score in zip(TAGS, given, strict=True) if name and score >= 0.01}
     assert answer[paths[0]] == pytest.approx(named, abs=1e-3)
     assert scores(paths, bench.cache, "joytag") == {} and scores(paths, bench.cache / "none") == {}
     assert set(scores(paths, bench.cache, ROW.name)) == set(paths)
@@ -362,6 +388,11 @@ def test_a_fixed_batch_is_respected(bench: Bench) -> None:
     assert bench.caption().strip() == ", ".join(wanted(bench.folder / "3_momo/a.png"))
 
 
+def test_a_threshold_that_no_tag_reaches_is_refused(bench: Bench, capsys: pytest.CaptureFixture[str]) -> None:
+    assert command.main(["tag", str(bench.folder), "--thresh", "35"]) == 1
+    assert "--thresh: 35 is outside 0 to 1" in capsys.readouterr().err
+
+
 @pytest.mark.parametrize("ending", [".json", ".jsonl"])
 def test_all_captions_in_one_file(bench: Bench, ending: str) -> None:
     target = bench.cache / f"all{ending}"
@@ -375,6 +406,12 @@ def test_all_captions_in_one_file(bench: Bench, ending: str) -> None:
         rows = [json.loads(line) for line in text.splitlines()]
         assert {"image_path": str(path), "caption": caption, "image_size": [40, 30]} in rows and len(rows) == 4
     assert bench.all() == {}
+    for more, said in (({}, "exists already"), ({"append_tags": True}, "nothing is added to one file")):
+        with pytest.raises(UserError, match=said):
+            bench.run(output_path=str(target), **more)
+        assert target.read_text(encoding="utf-8") == text
+    bench.run(output_path=str(target), overwrite=True)
+    assert "momo," not in target.read_text(encoding="utf-8")
     with pytest.raises(UserError, match=r"neither in \.json"):
         bench.run(output_path="x.txt")
 
@@ -407,6 +444,14 @@ def test_without_the_model_nobody_is_asked_where_nobody_can_be(bench: Bench) -> 
     assert "model.onnx missing" in text and "download tagger wd-swinv2-v3" in text
     assert f"{bench.hub}/SmilingWolf/wd-swinv2-tagger-v3/resolve/{ROW.revision}/model.onnx  (467 MB)" in text
     assert str(bench.models / ROW.name / ROW.model) in text and bench.all() == {}
+
+
+@pytest.mark.parametrize("place", ["", ROW.name])
+def test_a_tensorflow_project_is_refused(bench: Bench, tmp_path: Path, place: str) -> None:
+    (tmp_path / "mine" / place).mkdir(parents=True)
+    (tmp_path / "mine" / place / "project.json").write_text("{}", encoding="utf-8")
+    with pytest.raises(UserError, match=r"TensorFlow project(.|\n)*deepdanbooru\.onnx"):
+        bench.run(model_dir=str(tmp_path / "mine"))
 
 
 def test_offline_the_message_says_which_files_to_put_where(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -456,6 +501,8 @@ def test_a_gated_tagger_is_never_downloaded(bench: Bench, site: Site) -> None:
     row = models.find("cl-tagger-v2")
     make(row, bench.models / row.name, external=True)  # a user put it there
     assert bench.run(repo_id="cl-tagger-v2") == 0
+    with pytest.raises(UserError, match="force_download: cl-tagger-v2 is put there by hand"):
+        bench.run(repo_id="cl-tagger-v2", force_download=True, overwrite=True)
 
 
 def test_download_tagger(site: Site, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:

@@ -46,53 +46,21 @@ def run(options: Options, loaded: Loaded) -> int:
     return 0
 
 
-def _tagger(name: str, mirror: str) -> str:
-    """Get a tagger into `models/taggers/`; how it is used."""
-    from engine import downloads
-    from engine.taggers import models
-    from engine.tools.tag import model
-
-    row = models.find(name)
-    model.fetched(row, ROOT / "models" / "taggers" / row.name, downloads.hub(ROOT, mirror), say)
-    return f"to tag with it: python -m engine tag FOLDER --repo_id {row.name}"
-
-
-def _captioner(name: str, mirror: str) -> str:
-    """Get a captioner into `models/captioners/`; how it is used."""
-    from engine import captioners, downloads
-    from engine.tools.caption import model
-
-    row = captioners.row(name)
-    model.fetched(row, ROOT / "models" / captioners.FOLDER / row.name, downloads.hub(ROOT, mirror), say)
-    return f"to describe with it: python -m engine caption FOLDER --model {row.name}"
-
-
 def _several(kind: str, names: Sequence[str], options: Options) -> int:
     """Get taggers or captioners."""
+    from engine import downloads
+    from engine.tools import labellers
+
     if options.sha256 or options.out:
         raise UserError(f"a {kind} is several files", "leave --sha256 and --out away", where=kind)
-    get, known = KINDS[kind]
     if not names:
-        raise UserError(f"which {kind}?", f"choose one of {', '.join(known())}", where="model")
+        raise UserError(f"which {kind}?", f"choose one of {', '.join(labellers.known(kind))}", where="model")
     for name in names:
-        say(environment.as_typed(get(name, options.mirror)))
+        say(environment.as_typed(labellers.fetched(kind, name, ROOT / "models", downloads.hub(ROOT, options.mirror), say)))
     return 0
 
 
-def _taggers() -> list[str]:
-    from engine.taggers import models
-
-    return [row.name for row in models.TAGGERS]
-
-
-def _captioners() -> list[str]:
-    from engine import captioners
-
-    return [row.name for row in captioners.CAPTIONERS]
-
-
-# Words in place of a model's name, behind which names of those stand: what gets one, and what there are.
-KINDS = {"tagger": (_tagger, _taggers), "captioner": (_captioner, _captioners)}
+KINDS = ("tagger", "captioner")  # words in place of a model's name, behind which names of those stand
 
 COMMAND = Command(
     name="download",

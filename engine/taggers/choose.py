@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from engine.taggers.labels import Labels
 from engine.taggers.models import CHARACTER, GENERAL, ONE_OF, QUALITY, RATING
-from engine.taggers.words import spaced
+from engine.taggers.words import normal, spaced
 
 OFF, FIRST, LAST = "", "first", "last"
 
@@ -20,7 +20,7 @@ OFF, FIRST, LAST = "", "first", "last"
 class Choice:
     """What a user wants of the scores.
 
-    `thresholds` are by category, the lowest score that counts; `tag_thresholds` by tag, compared as `key` has it, win over them.
+    `thresholds` are by category, the lowest score that counts; `tag_thresholds` by tag, compared as `words.normal` has it, win over them.
     `rating` and `quality` say where the best of these goes: OFF, FIRST or LAST. `order` is of the tags: by score, as the model has them, or
     by name. `limit` is the largest number of tags, 0 for any.
     """
@@ -48,11 +48,6 @@ class Chosen:
     score: float
 
 
-def key(tag: str) -> str:
-    """A tag as it is compared: without case, and with spaces for underscores."""
-    return " ".join(tag.replace("_", " ").lower().split())
-
-
 def expanded(tag: str) -> list[str]:
     """A character's tag as name and series: what stands between the last brackets.
 
@@ -73,8 +68,8 @@ def choose(scores: NDArray[np.float32], labels: Labels, choice: Choice) -> list[
         if place and (best := _best(scores, labels, category, choice)):
             ranked = [best, *ranked] if place == FIRST else [*ranked, best]
     written = _once(text for tag in ranked for text in _written(tag, choice))
-    first = {key(tag): place for place, tag in enumerate(choice.always_first)}
-    written.sort(key=lambda tag: first.get(key(tag.text), len(first)))  # the others keep their order
+    first = {normal(tag): place for place, tag in enumerate(choice.always_first)}
+    written.sort(key=lambda tag: first.get(normal(tag.text), len(first)))  # the others keep their order
     return written
 
 
@@ -84,8 +79,8 @@ def _over(scores: NDArray[np.float32], labels: Labels, choice: Choice) -> list[C
     found = []
     for number in np.flatnonzero(scores >= lowest):
         name, category, score = labels.names[number], labels.categories[number], float(scores[number])
-        wanted = choice.tag_thresholds.get(key(name), choice.thresholds.get(category, 2.0))
-        if name and category not in ONE_OF and score >= wanted and key(name) not in choice.undesired:
+        wanted = choice.tag_thresholds.get(normal(name), choice.thresholds.get(category, 2.0))
+        if name and category not in ONE_OF and score >= wanted and normal(name) not in choice.undesired:
             found.append(Chosen(name, category, score))
     return found
 
@@ -97,7 +92,7 @@ def _best(scores: NDArray[np.float32], labels: Labels, category: str, choice: Ch
         return None
     best = max(numbers, key=lambda number: scores[number])
     name = labels.names[best]
-    return None if key(name) in choice.undesired else Chosen(name, category, float(scores[best]))
+    return None if normal(name) in choice.undesired else Chosen(name, category, float(scores[best]))
 
 
 def _ordered(tags: list[Chosen], choice: Choice) -> list[Chosen]:
@@ -108,17 +103,17 @@ def _ordered(tags: list[Chosen], choice: Choice) -> list[Chosen]:
 
 def _written(tag: Chosen, choice: Choice) -> list[Chosen]:
     """A tag as it is written: replaced, taken apart, with spaces."""
-    texts = [choice.replacements.get(key(tag.text), tag.text)]
+    texts = [choice.replacements.get(normal(tag.text), tag.text)]
     if choice.character_tag_expand and tag.category == CHARACTER:
         texts = [part for text in texts for part in expanded(text)]
     parts = [spaced(text) if choice.remove_underscore else text for text in texts]
-    return [Chosen(part, tag.category, tag.score) for part in parts if key(part) and key(part) not in choice.undesired]
+    return [Chosen(part, tag.category, tag.score) for part in parts if normal(part) and normal(part) not in choice.undesired]
 
 
 def _once(tags: Iterable[Chosen]) -> list[Chosen]:
     found: dict[str, Chosen] = {}
     for tag in tags:
-        found.setdefault(key(tag.text), tag)
+        found.setdefault(normal(tag.text), tag)
     return list(found.values())
 
 

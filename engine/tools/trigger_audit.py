@@ -9,7 +9,8 @@ from dataclasses import dataclass
 
 from engine.data.items import Item, Scan, Subset
 from engine.errors import plural
-from engine.tools.captions.edits import is_sentence, normal, split
+from engine.taggers.words import normal
+from engine.tools.captions.edits import is_sentence, split
 from engine.tools.captions.rules import Groups
 
 CountTokens = Callable[[list[str]], list[int]]

@@ -175,8 +175,14 @@ def test_tag_runs_on_the_processor_where_directml_does_not_start(rig: Rig, insta
     assert len(written) == len(list(pictures.rglob("*.png"))) and all(text.startswith("momo, ") for text in written.values())
     tags = {words.spaced(name) for name, category in TAGS if category != "rating" and name}
     assert all(set(text.strip().split(", ")[1:]) == tags for text in written.values())
-    status, said = rig.run(*PYTHON, "captions", "undo", "--train_data_dir", str(changed["train_data_dir"]), "--yes", cwd=installed)
-    assert status == 0 and not list(pictures.rglob("*.txt")), said
+    begins: list[set[str]] = []
+    for action in (["add", "night"], ["undo"], ["undo"]):
+        variables = {"train_data_dir": changed["train_data_dir"], "words": action, "front": True, "yes": True}
+        handed = evaluator.hand_over(installed / "scripts/captions.ps1", **variables)
+        status, said = rig.run(*PYTHON, "captions", cwd=installed, ENGINE_HANDOVER=handed, **OFF)
+        assert status == 0, said
+        begins.append({path.read_text(encoding="utf-8").partition(", ")[0] for path in pictures.rglob("*.txt")})
+    assert begins == [{"night"}, {"momo"}, set()]
 
 
 def test_it_trains_moves_and_trains_the_same(rig: Rig, installed: Path) -> None:

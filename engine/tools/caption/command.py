@@ -18,7 +18,7 @@ from engine.tools.caption.model import Ask, Describer
 from engine.tools.caption.options import ENDINGS, SEED, Options
 from engine.tools.labelling import pictures
 from engine.tools.labelling.ahead import ahead
-from engine.tools.labelling.captions import CaptionFiles, Style
+from engine.tools.labelling.captions import CaptionFiles, Style, run_name
 from engine.tools.labelling.pictures import Picture
 
 
@@ -44,9 +44,8 @@ def caption(options: Options, models_folder: Path, hub: str, reporter: Reporter,
         raise UserError("captions that exist can be added to or written anew, not both", "leave one away", where="append, overwrite")
     style = Style(options.append, options.overwrite, options.caption_separator)
     who = f"{server.url} {server.model}" if server else f"{row.name} {task.name}"
-    settings = (style, options.caption_extension, options.seed, options.beams(row.num_beams), options.top_p, options.endpoint_prompt)
-    mark = hashlib.sha256(repr(settings).encode()).hexdigest()[:8]  # a run with other settings is no continuation
-    files = CaptionFiles(found.pictures, style, f"caption by {who} ({mark})", reporter)
+    wording = (options.seed, options.beams(row.num_beams), options.top_p, options.min_length, options.max_length, options.endpoint_prompt)
+    files = CaptionFiles(found.pictures, style, run_name(f"caption by {who}", style, options.caption_extension, wording), reporter)
     if not files.todo:
         files.finish()
         reporter.say(f"every picture has its caption ({' or '.join(ENDINGS)}); --append adds to them, --overwrite writes them anew")
@@ -102,7 +101,13 @@ def _described(options: Options, todo: Sequence[Picture], describer: Describer) 
 
 
 def joined(old: str | None, text: str, separator: str) -> str:
-    """A caption with a sentence behind it, unless it has that already."""
-    own = " ".join((old or "").split())
+    """A caption with a sentence behind each line, unless it has that already."""
+    if not (old or "").strip():
+        return text
+    return "\n".join(_joined(line, text, separator) if line.strip() else line for line in (old or "").strip("\n").split("\n"))
+
+
+def _joined(line: str, text: str, separator: str) -> str:
+    own = " ".join(line.split())
     sign = separator.strip() or ","
     return own if text in own else separator.join(part for part in (own.rstrip(sign).rstrip(), text) if part)

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import os
 import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 from engine.errors import UserError, find_row, plural
+from engine.taggers.words import normal
 from engine.tools.captions import edits, rules
 from engine.tools.captions.counts import frequencies, frequency_lines, pair_lines, proposal_lines, propose
 from engine.tools.captions.methods import METHODS, method
@@ -46,13 +48,20 @@ class Action:
         """The request with each tag a word of its own. Raises UserError where there are too few words, or too many."""
         words = request.words
         if self.tags and not request.regex:
+            if any(os.path.split(word)[0] for word in words) and (folder := _folder(words)):
+                told = f"write: captions {self.name} {self.words}{folder}"
+                raise UserError(f"`captions {self.name}` takes tags, and one of these is a folder", told, where="words")
             words = tuple(tag for word in words for tag in edits.split(word))
         if len(words) < self.least or (self.most is not None and len(words) > self.most):
             given = " ".join(words) or "nothing"
             written = f"write: captions {self.name} {self.words}".rstrip()
-            folder = next((f' --train_data_dir "{word}"' for word in words if Path(word).is_dir()), "")
-            raise UserError(f"`captions {self.name}` cannot do with {given}", written + folder, where="words")
+            raise UserError(f"`captions {self.name}` cannot do with {given}", written + _folder(words), where="words")
         return replace(request, words=words, learn=tuple(tag for word in request.learn for tag in edits.split(word)))
+
+
+def _folder(words: Sequence[str]) -> str:
+    """How a folder among these words is written."""
+    return next((f' --train_data_dir "{word}"' for word in words if Path(word).is_dir()), "")
 
 
 def find(name: str) -> Action:
@@ -69,21 +78,27 @@ def _add(concept: Concept, request: Request, tools: Tools) -> Plan:
         return edited(concept, lambda text: edits.add(text, request.words, front=request.front), prose=True)
     scores: dict[str, dict[str, float]] = {}
     for picture, found in tools.scores(concept.pictures).items():
-        scores.setdefault(picture.stem, {}).update({edits.normal(tag): score for tag, score in found.items()})
+        scores.setdefault(picture.stem, {}).update({normal(tag): score for tag, score in found.items()})
     changes = []
     for caption in concept.captions:
         mine = scores.get(caption.path.stem, {})
-        seen = [word for word in request.words if mine.get(edits.normal(word), 0.0) >= request.min_score]
+        seen = [word for word in request.words if mine.get(normal(word), 0.0) >= request.min_score]
         changes.append(caption.changed(edits.add(caption.text, seen, front=request.front) if seen else caption.text))
     unknown = sum(caption.path.stem not in scores for caption in concept.captions)
-    notes = (
-        (f"{concept.folder}: {plural(unknown, 'caption')} left, since no tagger has looked at the picture; `tag` does",) if unknown else ()
-    )
-    return Plan(tuple(change for change in changes if change.before != change.after), notes)
+    notes = []
+    if unknown:
+        notes.append(f"{concept.folder}: {plural(unknown, 'caption')} left, since no tagger has looked at the picture; `tag` does")
+    lost = [word for word in request.words if scores and not any(normal(word) in mine for mine in scores.values())]
+    if lost:
+        told = "no picture has a score for it: it is below 0.01 everywhere, or the tagger has no such tag"
+        notes.append(f"{concept.folder}: {', '.join(lost)}: {told}")
+    return Plan(tuple(change for change in changes if change.before != change.after), tuple(notes))
 
 
 def _replace(request: Request) -> Edit:
     old, new = request.words[0], "".join(request.words[1:])
+    if not old:
+        raise UserError("nothing is named that shall be replaced", "write: captions replace OLD [NEW]", where="words")
     if not request.regex:
         return lambda text: edits.replace(text, old, new)
     pattern = rules.compiled(old, "words")
@@ -99,11 +114,13 @@ def _remove(request: Request) -> Edit:
 
 
 def _rare(concept: Concept, request: Request, tools: Tools) -> Plan:
-    rare = {edits.normal(one.tag) for one in frequencies(concept) if one.count < request.min_count}
+    rare = {normal(one.tag) for one in frequencies(concept) if one.count < request.min_count}
     return edited(concept, lambda text: edits.remove(text, rare), prose=False)
 
 
 def _merge(request: Request) -> Edit:
+    if len(request.words) == 1:
+        raise UserError(f"nothing is named that `{request.words[0]}` shall replace", "write: captions merge NAME OTHER ...", where="words")
     if request.words:
         return lambda text: edits.merge(text, request.words[0], request.words[1:])
     synonyms = rules.cleaning().synonyms
@@ -143,7 +160,7 @@ ACTIONS: tuple[Action, ...] = (
     Action("add", "TAG ...", "add tags where they are missing, at the end or with --front in front", 1, None, plan=_add, tags=True),
     Action("remove", "TAG ...", "remove tags; with --regex those that an expression fits", 1, None,
            plan=_of_text(_remove, prose=False), tags=True),
-    Action("replace", "OLD [NEW]", "replace a text wherever it stands; with --regex an expression", 1, 2,
+    Action("replace", "OLD [NEW]", "replace a text wherever it stands, by nothing where NEW is left out; with --regex an expression", 1, 2,
            plan=_of_text(_replace, prose=True)),
     Action("front", "TAG ...", "move tags to the front where they stand", 1, None,
            plan=_of_text(lambda request: lambda text: edits.to_front(text, request.words), prose=True), tags=True),

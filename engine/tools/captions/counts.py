@@ -9,7 +9,8 @@ from itertools import combinations
 from pathlib import Path
 
 from engine.errors import plural
-from engine.tools.captions.edits import has_sentences, normal, tags_of
+from engine.taggers.words import normal
+from engine.tools.captions.edits import has_sentences, tags_of
 from engine.tools.captions.read import Concept
 from engine.tools.captions.rules import Group, Groups
 

@@ -5,9 +5,10 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Iterable, Sequence
 
-from engine.taggers.words import spaced
+from engine.taggers.words import normal, spaced
 
 _LONG = 8  # words in a row without a comma that no tag has
+_SHORT = 4  # words before a full stop inside a tag that no tag has: `super smash bros. ultimate`
 _SENTENCE_END = re.compile(r"[.!?\u3002\uff01\uff1f][\"'\u201d\u2019)]?\s*$")
 _AFTER_SENTENCE = re.compile(r"(?<=[.!?\u3002\uff01\uff1f])\s+")
 _CJK = re.compile(r"[\u3040-\u30ff\u4e00-\u9fff]")
@@ -17,15 +18,6 @@ _FULL_WIDTH = {
     "\u2018": "'", "\u2019": "'", "\uff5e": "~", "\uff0d": "-", "\uff0f": "/", "\uff3f": "_", "\u3000": " ",
 }  # fmt: skip
 Keep = Callable[[str], bool]  # whether a tag stays
-
-
-def normal(tag: str) -> str:
-    """A tag as it is compared: without capitals, `_` as a space, brackets without their escapes.
-
-    >>> normal(r"Long_Hair"), normal(r"hutao \\(genshin impact\\)")
-    ('long hair', 'hutao (genshin impact)')
-    """
-    return " ".join(re.sub(r"\\([()\[\]{}])", r"\1", tag).replace("_", " ").split()).casefold()
 
 
 def split(line: str) -> list[str]:
@@ -43,16 +35,20 @@ def join(tags: Iterable[str]) -> str:
 
 
 def is_sentence(line: str) -> bool:
-    """Whether a line is prose. Prose is told by its end, or by a run of words that is too long to be a tag.
+    """Whether a line is prose. Prose is told by its end, also with a tag behind it, or by a run of words that is too long to be a tag.
 
     >>> is_sentence("1girl, solo, looking at viewer"), is_sentence("a girl with long hair standing in a field"), is_sentence("1girl, ...")
     (False, True, False)
+    >>> is_sentence("a girl stands in the rain. night, solo")
+    True
     """
     pieces = split(line)
     words = max((len(piece.split()) for piece in pieces), default=0)
     cjk = max((len(_CJK.findall(piece)) for piece in pieces), default=0)
     ended = bool(_SENTENCE_END.search(line)) and (words >= 3 or cjk >= 5)
-    return ended or words >= _LONG or cjk >= 16
+    sentences = [sentence for piece in pieces for sentence in _AFTER_SENTENCE.split(piece)[:-1]]
+    inside = any(len(sentence.split()) >= _SHORT or len(_CJK.findall(sentence)) >= 5 for sentence in sentences)
+    return ended or inside or words >= _LONG or cjk >= 16
 
 
 def tags_of(text: str) -> list[str]:
@@ -163,7 +159,7 @@ def merge(text: str, keep_name: str, others: Iterable[str]) -> str:
             return words.sub(lambda found: keep_name, line) if names else line
         tags = split(line)
         renamed = [keep_name if normal(tag) in names else tag for tag in tags]
-        return line if renamed == tags else join(_once(renamed))
+        return line if renamed == tags else join(once(renamed))
 
     return _lines(text, merged)
 
@@ -175,12 +171,12 @@ def deduplicate(text: str) -> str:
     'a, b, c_d'
     """
 
-    def once(line: str) -> str:
+    def changed(line: str) -> str:
         tags = split(line)
-        left = _once(tags)
+        left = once(tags)
         return line if len(left) == len(tags) else join(left)
 
-    return _lines(text, once, prose=False)
+    return _lines(text, changed, prose=False)
 
 
 def sort(text: str, keep_tokens: int = 0) -> str:
@@ -235,7 +231,7 @@ def clean(text: str, rules: Sequence[tuple[re.Pattern[str], str]], drop: Keep, *
     def cleaned(line: str) -> str:
         if is_sentence(line):
             return clean_sentence(line, rules)
-        return join(_once([clean_tag(tag, underscores=underscores) for tag in split(line) if not drop(tag)]))
+        return join(once([clean_tag(tag, underscores=underscores) for tag in split(line) if not drop(tag)]))
 
     return _lines(text, cleaned)
 
@@ -266,7 +262,8 @@ def loses(old: str, new: str) -> bool:
     return False
 
 
-def _once(tags: Iterable[str]) -> list[str]:
+def once(tags: Iterable[str]) -> list[str]:
+    """Tags, each where it stands first."""
     first: dict[str, str] = {}
     for tag in tags:
         first.setdefault(normal(tag), tag)

@@ -10,6 +10,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from engine.errors import UserError, plural
+from engine.taggers.words import normal
 from engine.tools.captions import edits
 from engine.tools.captions.counts import proposal_lines, propose
 from engine.tools.captions.plan import Plan, Request, edited, label
@@ -66,6 +67,7 @@ def _learned(concept: Concept, request: Request, groups: Groups, talk: Talk) -> 
     names = _names(trigger, concept)
     learn = request.learn or _proposed(concept, names, request, groups, talk)
     wanted = groups.chosen(learn)
+
     def edit(text: str) -> str:
         left = edits.keep(text, lambda tag: _is_one(tag, names) or not wanted(tag))
         return edits.to_front(left, names, add_missing=True, spelled=True)
@@ -74,8 +76,10 @@ def _learned(concept: Concept, request: Request, groups: Groups, talk: Talk) -> 
     if concept.without:
         told = f"{concept.folder}: their caption is the folder's name, which is only a label in method 5; `tag` makes captions"
         plan = plan.joined(Plan((), (told,)))
-    if not any(wanted(tag) for caption in concept.captions for tag in edits.split(caption.text)):
-        told = f"{concept.folder}: no caption has what the trigger shall learn: {', '.join(learn)}; `captions count` shows what there is"
+    there = {tag for caption in concept.captions for tag in edits.tags_of(caption.text)}
+    lacking = [word for word in learn if not any(map(groups.chosen([word]), there))]
+    if lacking:
+        told = f"{concept.folder}: no caption has what the trigger shall learn: {', '.join(lacking)}; `captions count` shows what there is"
         plan = plan.joined(Plan((), (told,)))
     return plan.joined(Plan((), (), _told(names)))
 
@@ -87,8 +91,10 @@ def _proposed(concept: Concept, names: Sequence[str], request: Request, groups: 
         hint = "name what the trigger shall learn: --learn hair eyes, or single tags; `captions count` shows what there is"
         raise UserError("no tag is constant over this concept", hint, where=str(concept.folder))
     talk.say("\n".join(proposal_lines(found, request.share, request.limit)[:-1]))
-    if not talk.agrees(f"Shall the trigger learn {plural(len(found.trigger), 'tag')}, which are deleted from the captions?"):
-        raise UserError("nothing was changed", "name what the trigger shall learn: --learn hair eyes, or single tags", where="learn")
+    hint = "name what the trigger shall learn: --learn hair eyes, or single tags"
+    question = f"Shall the trigger learn {plural(len(found.trigger), 'tag')}, which are deleted from the captions?"
+    if not (talk.yes or talk.agrees_here(question, f"{hint}; --yes takes these")):
+        raise UserError("nothing was changed", hint, where="learn")
     return tuple(one.tag for one in found.trigger)
 
 
@@ -109,7 +115,7 @@ def _told(names: Sequence[str]) -> tuple[str, ...]:
 
 
 def _is_one(tag: str, names: Sequence[str]) -> bool:
-    return any(edits.normal(tag) == edits.normal(name) for name in names)
+    return any(normal(tag) == normal(name) for name in names)
 
 
 def _group(groups: Groups, name: str) -> Group:

@@ -7,7 +7,8 @@ from dataclasses import dataclass
 
 from engine.data import encodings
 from engine.errors import UserError, did_you_mean, plural
-from engine.tools.captions.edits import has_sentences, loses, normal
+from engine.taggers.words import normal
+from engine.tools.captions.edits import has_sentences, loses
 from engine.tools.captions.read import Concept
 from engine.tools.captions.transaction import Change
 
@@ -53,7 +54,7 @@ def edited(concept: Concept, edit: Edit, *, prose: bool) -> Plan:
     notes = []
     left = sum(has_sentences(caption.text) for caption in concept.captions)
     if left and not prose:
-        notes.append(f"{concept.folder}: {plural(left, 'caption')} made of sentences stay as they are; `captions replace` changes those")
+        notes.append(f"{concept.folder}: {plural(left, 'caption')} made of sentences, whose words stay; `captions replace` changes those")
     emptied = sum(bool(change.before) and not change.after for change in changes)
     if emptied:
         notes.append(f"{concept.folder}: {plural(emptied, 'caption')} would be empty, and an empty caption is trained as one")

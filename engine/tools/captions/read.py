@@ -70,9 +70,10 @@ def read(path: Path, encoding: str = "") -> Caption:
             raise UserError(f"this caption is not text: {error}", hint, where=str(path)) from error
     try:
         text = raw.decode(encoding)
-    except UnicodeDecodeError as error:
+    except UnicodeError as error:
         hint = "name the right encoding (--caption_encoding), or save the file as UTF-8"
-        raise UserError(f"this caption is not in {encoding}: byte {error.start} does not fit", hint, where=str(path)) from error
+        why = f"byte {error.start} does not fit" if isinstance(error, UnicodeDecodeError) else str(error)
+        raise UserError(f"this caption is not in {encoding}: {why}", hint, where=str(path)) from error
     return Caption(path, raw, text.replace("\r\n", "\n").replace("\r", "\n"), encoding)
 
 
@@ -80,7 +81,7 @@ def check_encoding(name: str) -> str:
     """The name itself. Raises UserError where Python has no such encoding of text."""
     try:
         "".encode(name)
-    except LookupError:
+    except (LookupError, UnicodeError):  # the second for `undefined`, which is there to fail
         from encodings.aliases import aliases  # Python's own names
 
         hint = did_you_mean(name, sorted(set(aliases.values()))) or "for instance gbk, big5, cp932, cp1252, utf-16-le"

@@ -15,7 +15,7 @@ from typing import Any
 from engine.config.toml_lines import read_file
 from engine.environment import ROOT
 from engine.errors import UserError, did_you_mean
-from engine.tools.captions.edits import normal
+from engine.taggers.words import normal
 
 GROUPS, CLEANING = ROOT / "configs/captions/tag_groups.toml", ROOT / "configs/captions/cleaning.toml"
 
@@ -94,7 +94,7 @@ def groups(path: Path = GROUPS) -> Groups:
         _check_keys(given, ("name", "in_trigger", "tags", "patterns"), where)
         tags = frozenset(normal(tag) for tag in _texts(given, "tags", where))
         patterns = tuple(_wildcard(text) for text in _texts(given, "patterns", where))
-        found.append(Group(normal(name), str(given.get("name", name)), given.get("in_trigger", False) is True, tags, patterns))
+        found.append(Group(normal(name), str(given.get("name", name)), _switch(given, "in_trigger", where, usual=False), tags, patterns))
     return Groups(path, tuple(found))
 
 
@@ -107,7 +107,11 @@ def cleaning(path: Path = CLEANING) -> Cleaning:
     _check_keys(tags, ("underscores_to_spaces", "drop"), f"{path}:{lines.get(('tags',), 1)}")
     _check_keys(sentences, ("replace",), f"{path}:{lines.get(('sentences',), 1)}")
     rules = []
-    for place, rule in enumerate(sentences.get("replace", [])):
+    listed = sentences.get("replace", [])
+    if not isinstance(listed, list):
+        where = f"{path}:{lines.get(('sentences', 'replace'), 1)}"
+        raise UserError("`replace` is no list of rules", 'write replace = [["what to find", "what to write"]]', where=where)
+    for place, rule in enumerate(listed):
         where = f"{path}:{lines.get(('sentences', 'replace', place), 1)}"
         if not (isinstance(rule, list) and len(rule) == 2 and all(isinstance(part, str) for part in rule)):
             raise UserError(f"this rule is not two texts: {rule}", 'write ["what to find", "what to write"]', where=where)
@@ -117,7 +121,8 @@ def cleaning(path: Path = CLEANING) -> Cleaning:
     where = f"{path}:{lines.get(('tags', 'drop'), 1)}"
     drop = tuple(_wildcard(text) for text in _texts(tags, "drop", where))
     merged = {name: _texts(synonyms, name, f"{path}:{lines.get(('synonyms', name), 1)}") for name in synonyms}
-    return Cleaning(tags.get("underscores_to_spaces", True) is True, drop, tuple(rules), merged)
+    underscores = _switch(tags, "underscores_to_spaces", f"{path}:{lines.get(('tags', 'underscores_to_spaces'), 1)}", usual=True)
+    return Cleaning(underscores, drop, tuple(rules), merged)
 
 
 def compiled(text: str, where: str, flags: int = 0) -> re.Pattern[str]:
@@ -157,6 +162,14 @@ def _check_keys(given: Any, known: tuple[str, ...], where: str) -> None:
     for key in given:
         if key not in known:
             raise UserError(f"there is no key `{key}`", did_you_mean(key, known) or f"there are {', '.join(known)}", where=where)
+
+
+def _switch(given: Mapping[str, Any], key: str, where: str, *, usual: bool) -> bool:
+    """True or false; what is `usual` where there is none."""
+    value = given.get(key, usual)
+    if not isinstance(value, bool):
+        raise UserError(f"`{key}` is neither true nor false: {value!r}", f"write {key} = true, without quotes", where=where)
+    return value
 
 
 def _texts(given: Mapping[str, Any], key: str, where: str) -> tuple[str, ...]:

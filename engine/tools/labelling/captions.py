@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import dataclasses
+import hashlib
+import json
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from engine import files
 from engine.console import Reporter
@@ -32,6 +35,17 @@ class Style:
     overwrite: bool = False
     separator: str = ", "
     ways: str = "--append, --overwrite"  # the options that write captions which exist
+
+
+def run_name(what: str, *settings: Any) -> str:
+    """A run as the journal names it. One with other settings, that change what is written, has another name, and is no continuation."""
+    text = json.dumps(settings, default=_plain)
+    return f"{what} ({hashlib.sha256(text.encode()).hexdigest()[:8]})"
+
+
+def _plain(value: Any) -> Any:
+    """A set has another order in each process."""
+    return sorted(value) if isinstance(value, frozenset) else dataclasses.asdict(value)
 
 
 class CaptionFiles:

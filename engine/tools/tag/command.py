@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
@@ -12,8 +11,9 @@ from engine.errors import UserError, plural
 from engine.taggers import choose, models, run
 from engine.taggers.choose import Choice, Chosen
 from engine.taggers.models import Tagger
+from engine.taggers.words import normal
 from engine.tools.labelling import pictures
-from engine.tools.labelling.captions import Style
+from engine.tools.labelling.captions import Style, run_name
 from engine.tools.labelling.pictures import Picture
 from engine.tools.tag.look import look
 from engine.tools.tag.model import Ask, Ready, obtain, ready
@@ -49,12 +49,10 @@ def _output(options: Options, row: Tagger, choice: Choice, found: Sequence[Pictu
     if options.append_tags and options.overwrite:
         raise UserError("captions that exist can be added to or written anew, not both", "leave one away", where="append_tags, overwrite")
     trigger = options.listed(options.trigger)
-    if options.output_path:
-        return ListFile(Path(options.output_path), found, trigger, options.caption_separator)
-    settings = (choice, trigger, options.caption_separator, options.append_tags, options.overwrite, options.extension)
-    mark = hashlib.sha256(repr(settings).encode()).hexdigest()[:8]  # a run with other settings is no continuation
     style = Style(options.append_tags, options.overwrite, options.caption_separator, "--append_tags, --overwrite")
-    return TagFiles(found, style, trigger, f"tag by {row.name} ({mark})", reporter)
+    if options.output_path:
+        return ListFile(Path(options.output_path), found, style, trigger)
+    return TagFiles(found, style, trigger, run_name(f"tag by {row.name}", choice, trigger, style, options.extension), reporter)
 
 
 def _all(options: Options, choice: Choice, tagger: Ready, kept: Scores, output: Output, reporter: Reporter) -> int:
@@ -62,7 +60,7 @@ def _all(options: Options, choice: Choice, tagger: Ready, kept: Scores, output: 
     labels, todo = tagger.labels, output.todo
     lowest = min((*choice.thresholds.values(), *choice.tag_thresholds.values()), default=1.0)
     counts: Counter[str] = Counter()
-    unread = 0
+    unread = written = 0
     with reporter.counting("pictures tagged", len(todo), "ready") as counter:
         looked = look(
             todo, tagger, kept,
@@ -75,12 +73,13 @@ def _all(options: Options, choice: Choice, tagger: Ready, kept: Scores, output: 
             else:
                 tags = choose.choose(one.scores, labels, choice)
                 counts.update(tag.text for tag in tags)
-                output.take(one, tags)
+                written += output.take(one, tags)
                 if options.debug:
                     reporter.say(_debug(one.picture, tags))
             counter.at(done, len(todo))
     output.finish()
-    reporter.say(f"{tagger.row.name} ran on {run.SHOWN[tagger.provider]}" if tagger.provider else "all scores were kept from earlier runs")
+    ran = f"{tagger.row.name} ran on {run.SHOWN[tagger.provider]}" if tagger.provider else "all scores were kept from earlier runs"
+    reporter.say(f"{plural(written, 'caption')} written; {ran}")
     if options.frequency_tags:
         reporter.say(frequencies(counts))
     return 1 if unread == len(todo) else 0
@@ -92,9 +91,9 @@ def chosen(options: Options, row: Tagger) -> Choice:
     single = single_thresholds(options.listed(options.tag_thresholds))
     return Choice(
         thresholds=wanted,
-        tag_thresholds={choose.key(tag): lowest for tag, lowest in single.items()},
-        undesired=frozenset(choose.key(tag) for tag in options.listed(options.undesired_tags)),
-        replacements={choose.key(tag): new for tag, new in replacements(options.tag_replacement).items()},
+        tag_thresholds={normal(tag): lowest for tag, lowest in single.items()},
+        undesired=frozenset(normal(tag) for tag in options.listed(options.undesired_tags)),
+        replacements={normal(tag): new for tag, new in replacements(options.tag_replacement).items()},
         always_first=options.listed(options.always_first_tags),
         rating=_place(options.use_rating_tags, options.use_rating_tags_as_last_tag),
         quality=_place(options.use_quality_tags, options.use_quality_tags_as_last_tag),

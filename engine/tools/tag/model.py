@@ -78,9 +78,13 @@ def obtain(row: Tagger, models: Path, hub: str, say: Say, ask: Ask | None, *, ag
     `ask` None: nobody can be asked. `again`: its files are downloaded although they are there.
     """
     place = folder.find(row, models)
-    folder.require_kind(row, place)
-    if not again and not folder.missing(row, place):
+    lacking = folder.missing(row, place)
+    for at in (place, models) if lacking else (place,):
+        folder.require_kind(row, at)
+    if not lacking and not again:
         return place
+    if not lacking and row.gated:
+        raise UserError(f"{row.name} is put there by hand, and never downloaded", "leave it away", where="force_download")
     refusal = folder.lacking(row, place, hub)
     size = f" ({folder.megabytes(row.size)})" if row.size else ""
     if row.gated or not (again or (ask and ask(f"The tagger {row.name} is not here yet. Download it now{size}?"))):

@@ -36,7 +36,7 @@ class Options:
     append_tags: bool = setting(False, "add tags to captions that exist, which are skipped otherwise")
     overwrite: bool = setting(False, "write captions that exist anew, which are skipped otherwise")
     trigger: str = setting("", "trigger word in front of the tags; left out: none")
-    thresh: float | None = setting(None, "lowest score of a tag of any category; left out: the tagger's own", low=0)
+    thresh: float | None = setting(None, "lowest score of a tag of any category; left out: the tagger's own", low=0, high=1)
     general_threshold: float | None = _threshold("general", "thresh")
     character_threshold: float | None = _threshold("character", "thresh")
     copyright_threshold: float | None = _threshold("copyright", "thresh")

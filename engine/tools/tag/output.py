@@ -20,11 +20,14 @@ from engine.tools.tag.look import Looked
 
 
 class Output(AbstractContextManager["Output"], Protocol):
-    """Takes the tags of the pictures of `todo` one after another. What was taken before an error is written all the same."""
+    """Takes the tags of the pictures of `todo` one after another, and says whether they are written.
+
+    What was taken before an error is written all the same.
+    """
 
     @property
     def todo(self) -> Sequence[Picture]: ...
-    def take(self, looked: Looked, tags: Sequence[Chosen]) -> None: ...
+    def take(self, looked: Looked, tags: Sequence[Chosen]) -> bool: ...
     def finish(self) -> None: ...
 
 
@@ -35,8 +38,8 @@ class TagFiles(CaptionFiles):
         super().__init__(found, style, command, reporter)
         self._trigger = tuple(trigger)
 
-    def take(self, looked: Looked, tags: Sequence[Chosen]) -> None:
-        """One more caption."""
+    def take(self, looked: Looked, tags: Sequence[Chosen]) -> bool:
+        """One more caption; no where it is left as it is."""
         words = [tag.text for tag in tags]
 
         def text(old: str | None) -> str:
@@ -44,17 +47,21 @@ class TagFiles(CaptionFiles):
                 return captions.text([*self._trigger, *words], self.style.separator)
             return captions.added(old, words, self._trigger, self.style.separator)
 
-        self.put(looked.picture, text)
+        return self.put(looked.picture, text)
 
 
 class ListFile:
     """One file for all, as sd-scripts writes it: .json has an object by path, .jsonl a line a picture. Nothing of it is kept in memory."""
 
-    def __init__(self, path: Path, found: Sequence[Picture], trigger: Sequence[str], separator: str) -> None:
+    def __init__(self, path: Path, found: Sequence[Picture], style: Style, trigger: Sequence[str]) -> None:
         if path.suffix.lower() not in (".json", ".jsonl"):
             raise UserError(f"`{path.name}` ends neither in .json nor in .jsonl", "name a file that does", where="output_path")
+        if style.append:
+            raise UserError("nothing is added to one file for all captions", "leave one away", where="append_tags, output_path")
+        if files.is_there(path) and not style.overwrite:
+            raise UserError("this file exists already", "--overwrite writes it anew; or name another", where=str(path))
         self.todo = tuple(found)
-        self._path, self._trigger, self._separator = path, tuple(trigger), separator
+        self._path, self._trigger, self._separator = path, tuple(trigger), style.separator
         self._lines = path.suffix.lower() == ".jsonl"
         self._writing = files.writing(path)
         self._handle: IO[str] | None = None
@@ -70,16 +77,17 @@ class ListFile:
             self._handle.close()
         self._writing.__exit__(kind, error, trace)
 
-    def take(self, looked: Looked, tags: Sequence[Chosen]) -> None:
+    def take(self, looked: Looked, tags: Sequence[Chosen]) -> bool:
         """One more picture."""
         caption = captions.text([*self._trigger, *(tag.text for tag in tags)], self._separator)
         path, size = str(looked.picture.path), list(looked.size)
         if self._lines:
             self._put(json.dumps({"image_path": path, "caption": caption, "image_size": size}, ensure_ascii=False) + "\n")
-            return
+            return True
         entry = json.dumps({"tags": caption, "image_size": size}, ensure_ascii=False)
         self._put(f"{'' if self._first else ','}\n {json.dumps(path, ensure_ascii=False)}: {entry}")
         self._first = False
+        return True
 
     def finish(self) -> None:
         """All pictures are done."""

@@ -19,9 +19,9 @@ from numpy.typing import NDArray
 
 from engine import files
 from engine.errors import UserError
-from engine.taggers.choose import key
 from engine.taggers.labels import Labels
 from engine.taggers.models import ONE_OF
+from engine.taggers.words import normal
 
 FLOOR = 0.01  # smaller scores are not kept, but for categories of which the best counts
 FILE = "tagger_scores.sqlite3"
@@ -129,7 +129,7 @@ def _prepared(path: Path) -> sqlite3.Connection:
 
 
 def scores(pictures: Sequence[Path], cache: Path, tagger: str = "") -> dict[Path, dict[str, float]]:
-    """The scores of pictures by tag, as the last tagger that looked at each gave them; a tag is written as `choose.key` has it.
+    """The scores of pictures by tag, as the last tagger that looked at each gave them; a tag is written as `words.normal` has it.
 
     `tagger`: only of the one of that name. A picture that none has looked at is left out, and so are scores below FLOOR.
     """
@@ -137,7 +137,7 @@ def scores(pictures: Sequence[Path], cache: Path, tagger: str = "") -> dict[Path
         return {}
     found: dict[Path, dict[str, float]] = {}
     with Scores(cache) as kept:
-        taggers = [(model, [key(name) for name in names]) for model, names in kept.known(tagger)]
+        taggers = [(model, [normal(name) for name in names]) for model, names in kept.known(tagger)]
         for picture in pictures:
             with files.reading(picture):
                 digest = files.sha256(picture)
