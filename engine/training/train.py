@@ -104,7 +104,7 @@ def load(run: Run) -> Ready:
 def go(loaded: Ready, folder: RunFolder, stop: Stop) -> Result:
     """Train, preview and save into the run's folder."""
     run = loaded.run
-    session = Session(run, folder, loaded.networks, _optimization(run, loaded.networks), loaded.previews, stop)
+    session = Session(run, folder, loaded.networks, make_optimization(run, loaded.networks), loaded.previews, stop)
     with batches(loaded) as made:
         first = next(made)
         forecast.tell(run, loaded.step, loaded.networks.methods, first, session.size)
@@ -207,7 +207,7 @@ def _objective(config: Config, base: Base) -> Objective:
     return Objective(base.prediction, min_snr_gamma=settings.min_snr_gamma, debiased_estimation=settings.debiased_estimation_loss)
 
 
-def _optimization(run: Run, networks: Networks) -> Optimization:
+def make_optimization(run: Run, networks: Networks) -> Optimization:
     """The optimizer over the method's parameters, with its schedule."""
     settings, compute = run.config.optimizer, run.compute
     groups = [group for method in networks.methods for group in method.parameter_groups()]
