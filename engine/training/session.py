@@ -28,6 +28,7 @@ from engine.training.run import Run
 from engine.training.runfolder import RunFolder
 from engine.training.step import Step
 from engine.training.stop import Stop
+from engine.vram import less
 
 
 @dataclass(frozen=True)
@@ -59,7 +60,7 @@ class Session:
         self._sums = Sums(run.compute.device)
         self.size = self._exporter.size(plan.epochs, plan.total_steps)  # bytes of the file to come
         self._stop = stop
-        self._less = memory.less_for_steps(config, run.compute.device)
+        self._less = less.for_steps(config, on_card=run.compute.device.type == "cuda")
         self._memory = memory.Watch(run.compute.device, self._less)
         self._meter = Meter(run.reporter, plan.total_steps, plan.epochs)
         self._progress = Progress(
