@@ -156,7 +156,7 @@ def versions() -> int:
     wanted = pins(ROOT / "requirements.txt")
     here = {name: _version(name) for name in wanted}
     other = {name: f"{here[name] or 'missing'} (pinned: {version})" for name, version in wanted.items() if here[name] != version}
-    told: dict[str, object] = {"cannot be imported": broken, "not as pinned": other}
+    told: dict[str, object] = {"cannot be used": broken, "not as pinned": other}
     if "torch" not in broken:
         import torch
 
@@ -167,7 +167,7 @@ def versions() -> int:
         if not card:
             broken["torch"] = "sees no NVIDIA card"
         if tuple(map(int, torch.__version__.split(".")[:2])) < OLDEST_TORCH:
-            broken["torch"] = f"{torch.__version__} is older than {OLDEST_TORCH}"
+            broken["torch"] = f"{torch.__version__} is older than {'.'.join(map(str, OLDEST_TORCH))}"
     print(json.dumps(told))
     return int(bool(broken))
 

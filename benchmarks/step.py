@@ -33,14 +33,14 @@ from engine.data.batches import Batch
 from engine.diffusion.samplers import SAMPLERS
 from engine.models import FAMILIES
 from engine.models.recognise import recognise
-from engine.optimization.optimizers import OPTIMIZERS, find_optimizer
-from engine.optimization.schedules import SCHEDULES, find_schedule
+from engine.optimization.optimizers import OPTIMIZERS
+from engine.optimization.schedules import SCHEDULES
 from engine.training import loop
 from engine.training import train as training
 from engine.training.encoding import TextEncoder, cache_latents
 from engine.training.loop import Update
 from engine.training.metrics import Sums
-from engine.training.optim import Optimization, RateRule, make_optimizer
+from engine.training.optim import Optimization
 from engine.training.run import Run
 from engine.training.train import Ready
 from engine.vram.exact import exact, model_of
@@ -187,7 +187,7 @@ def _steps(loaded: Ready) -> dict[str, object]:
     """Seconds and memory of the steps after the first third; then what one more step asks of the device."""
     run, updates = loaded.run, list(loaded.run.plan.updates())
     left_out = (len(updates) - 1) // 3
-    optimization, sums, moments = _optimization(loaded), Sums(run.compute.device), _Moments(run.compute.device)
+    optimization, sums, moments = training.make_optimization(run, loaded.networks), Sums(run.compute.device), _Moments(run.compute.device)
     with training.batches(loaded) as batches:
 
         def train(chosen: Sequence[Update]) -> None:
@@ -255,15 +255,6 @@ def _counts(loaded: Ready, optimization: Optimization, sums: Sums, update: Updat
         "operations": {name: count.operations.total() for name, count in phases.items()},
         "reads": {name: count.reads.total() for name, count in phases.items()},
     }
-
-
-def _optimization(loaded: Ready) -> Optimization:
-    """The optimizer of the settings at a constant rate."""
-    settings = loaded.run.config.optimizer
-    groups = [group for method in loaded.networks.methods for group in method.parameter_groups()]
-    optimizer = make_optimizer(find_optimizer(settings.optimizer_type), groups, settings.optimizer_args)
-    rule = RateRule(find_schedule("constant"), loaded.run.plan.total_steps, warmup=0, cycles=1, power=1.0)
-    return Optimization(optimizer, groups, rule, max_grad_norm=settings.max_grad_norm, scaler=loaded.run.compute.make_scaler())
 
 
 if __name__ == "__main__":

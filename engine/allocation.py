@@ -59,4 +59,7 @@ def explained(device: torch.device, less: str) -> Iterator[None]:
         told = cuda_errors.explained(error, less, on_card=device.type == "cuda")
         if told is None or told is error:
             raise
-        raise told from error
+        try:
+            raise told from error
+        finally:
+            del told  # with its own traceback it would be a circle, and hold the tensors of what failed until Python's collector runs

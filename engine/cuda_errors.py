@@ -54,10 +54,12 @@ _ROWS: tuple[tuple[str, Kind], ...] = (  # in lower case; the first that is foun
     ("status_alloc_failed", FULL),  # CUBLAS_, CUDNN_, CUSOLVER_
     ("cuda out of memory", FULL),
     ("cuda error: out of memory", FULL),
+    ("cuda driver error: out of memory", FULL),
     ("cublas_status_not_initialized", PERHAPS_FULL),
     ("cudnn_status_not_initialized", PERHAPS_FULL),
     ("cudnn_status_internal_error", PERHAPS_FULL),
     ("unable to find an engine", PERHAPS_FULL),  # FIND and GET, of cuDNN
+    ("nvml_success == ", PERHAPS_FULL),  # torch asks NVML for the text of an error of full memory, and fails at that
     ("can't allocate memory", MACHINE_FULL),  # torch on the CPU under Linux
     ("not enough memory", MACHINE_FULL),  # and under Windows
     ("no kernel image is available", NO_KERNEL),
@@ -77,6 +79,7 @@ _ROWS: tuple[tuple[str, Kind], ...] = (  # in lower case; the first that is foun
     ("gpu is lost", GONE),
     ("fallen off the bus", GONE),
     ("cuda error", OTHER),
+    ("cuda driver error", OTHER),
     ("cudnn_status_", OTHER),
     ("cudnn error", OTHER),
 )

@@ -69,7 +69,7 @@ def _require_alone() -> None:
         size = os.environ.get(name, "")
         if size.isdecimal() and int(size) > 1:
             raise UserError(
-                f"this trainer was started {size} times at once; training on several cards is not available yet",
+                f"it says that this trainer was started {size} times at once; training on several cards is not available yet",
                 "start it once, without `accelerate launch`, `torchrun` or `mpirun`; `device = cuda:1` chooses a card. "
                 f"Where nothing started it several times, remove the variable {name}",
                 where=name,

@@ -254,7 +254,7 @@ def test_settings_that_contradict_each_other(words: str, said: str) -> None:
          "--lr_warmup_steps: the warm-up is as long as the run (10 steps)"),
         ("--dim_from_weights --network_weights a.safetensors --network_dim 4",
          "--network_dim: is not used: dim_from_weights takes it from the file"),
-        ("--xformers --sdpa", "--sdpa: is not used: xformers wins"),
+        ("--xformers --sdpa", "--sdpa: is not used where xformers works, which wins"),
         ("--save_last_n_epochs 2", "--save_last_n_epochs: is not used: save_every_n_epochs is not set"),
         ("--sample_every_n_steps 5", "--sample_every_n_steps: is not used: sample_prompts names no file of prompts"),
         ("--sample_every_n_steps 5 --sample_every_n_epochs 1 --sample_prompts p.txt",

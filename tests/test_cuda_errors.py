@@ -23,6 +23,7 @@ SPELLINGS: list[tuple[Exception, Kind]] = [
     (torch.OutOfMemoryError("Allocation on device"), FULL),
     (torch.AcceleratorError(f"CUDA error: out of memory{SEARCH}"), FULL),
     (RuntimeError("CUDA error: out of memory"), FULL),
+    (RuntimeError("CUDA driver error: out of memory"), FULL),
     (RuntimeError("CUDA error: CUBLAS_STATUS_ALLOC_FAILED when calling `cublasCreate(handle)`"), FULL),
     (RuntimeError("cuDNN error: CUDNN_STATUS_ALLOC_FAILED"), FULL),
     (RuntimeError("CUDA error: CUBLAS_STATUS_NOT_INITIALIZED when calling `cublasCreate(handle)`"), PERHAPS_FULL),
@@ -30,6 +31,7 @@ SPELLINGS: list[tuple[Exception, Kind]] = [
     (RuntimeError("cuDNN error: CUDNN_STATUS_INTERNAL_ERROR"), PERHAPS_FULL),
     (RuntimeError("FIND was unable to find an engine to execute this computation"), PERHAPS_FULL),
     (RuntimeError("GET was unable to find an engine to execute this computation"), PERHAPS_FULL),
+    (RuntimeError('NVML_SUCCESS == r INTERNAL ASSERT FAILED at "../c10/cuda/CUDACachingAllocator.cpp":1015, please report'), PERHAPS_FULL),
     (MemoryError(), MACHINE_FULL),
     (
         RuntimeError("[enforce fail at alloc_cpu.cpp:114] err == 0. DefaultCPUAllocator: can't allocate memory: you tried to ..."),
@@ -48,6 +50,7 @@ SPELLINGS: list[tuple[Exception, Kind]] = [
     (RuntimeError("CUDA error: device lost"), GONE),
     (RuntimeError("Unable to determine the device handle for GPU 0000:01:00.0: GPU is lost"), GONE),
     (torch.AcceleratorError(f"CUDA error: invalid argument{SEARCH}"), OTHER),
+    (RuntimeError("CUDA driver error: unknown error"), OTHER),
     (RuntimeError("cuDNN error: CUDNN_STATUS_EXECUTION_FAILED"), OTHER),
 ]
 NONE_OF_THESE = [

@@ -61,52 +61,6 @@ def test_a_run_whose_networks_do_not_fit_is_told(card: dict[str, float]) -> None
     assert "holds 11.0 GB" in memory.Watch(torch.device("cuda"), "").look()
 
 
-CHECKPOINTING, BATCH, NO = "set gradient_checkpointing = true", "set train_batch_size", "leave mixed_precision = no out"
-UNET, LAST = "set network_train_unet_only = true", ["lower the resolution", "close other programs that use it"]
-TWO = f"{BATCH} = 2 with gradient_accumulation_steps = 2, for as many pictures in a step"
-STEPS: list[tuple[list[str], str, list[str]]] = [
-    ([], "cuda", [CHECKPOINTING, UNET, *LAST]),
-    (["--train_batch_size", "4"], "cuda", [CHECKPOINTING, TWO, UNET, *LAST]),
-    (["--gradient_checkpointing", "--train_batch_size", "4", "--network_train_unet_only"], "cuda", [TWO, *LAST]),
-    (["--gradient_checkpointing", "--train_batch_size", "9", "--gradient_accumulation_steps", "2", "--network_train_unet_only"], "cuda",
-     [f"{BATCH} = 3 with gradient_accumulation_steps = 6, for as many pictures in a step", *LAST]),
-    (["--gradient_checkpointing", "--network_train_unet_only"], "cuda", LAST),
-    (["--gradient_checkpointing", "--network_train_unet_only", "--mixed_precision", "no"], "cuda", [NO, *LAST]),
-    (["--gradient_checkpointing", "--network_train_unet_only", "--mixed_precision", "no"], "cpu", LAST),
-]  # fmt: skip
-
-
-@pytest.mark.parametrize(("flags", "device", "ways"), STEPS)
-def test_what_takes_less_is_named_in_order_and_not_what_is_set(tmp_path: Path, flags: list[str], device: str, ways: list[str]) -> None:
-    settings = config(tmp_path, "--pretrained_model_name_or_path", "x", "--train_data_dir", "y", *flags)
-    assert memory.less_for_steps(settings, torch.device(device)) == f"in this order: {'; '.join(ways)}"
-
-
-@pytest.mark.parametrize(
-    ("sizes", "told"),
-    [([4], "set batch_size = 2 with gradient_accumulation_steps = 2"), ([1, 1], ""), ([2, 4], "lower batch_size and raise gradient_accum")],
-)
-def test_the_batch_of_a_dataset_file(tmp_path: Path, sizes: list[int], told: str) -> None:
-    datasets = "".join(f"[[datasets]]\nbatch_size = {size}\n[[datasets.subsets]]\nimage_dir = 'd{size}'\n" for size in sizes)
-    (tmp_path / "run.toml").write_text(datasets, encoding="utf-8")
-    less = memory.less_for_steps(config(tmp_path, "--config", f"{tmp_path}/run.toml"), torch.device("cuda"))
-    assert (told in less) if told else "batch_size" not in less
-
-
-@pytest.mark.parametrize(
-    ("flags", "latents", "text"),
-    [
-        ([], "close other programs that use it; lower", "set text_encoder_batch_size = 1; close"),
-        (["--vae_batch_size", "4", "--no_half_vae"], "set vae_batch_size = 1; leave no_half_vae out; close", "set text_encoder_batch_size"),
-        (["--text_encoder_batch_size", "1"], "close", "close other programs that use it"),
-    ],
-)
-def test_what_takes_less_while_it_is_encoded(tmp_path: Path, flags: list[str], latents: str, text: str) -> None:
-    settings = config(tmp_path, "--pretrained_model_name_or_path", "x", "--train_data_dir", "y", *flags)
-    assert memory.less_for_latents(settings).startswith(f"in this order: {latents}")
-    assert memory.less_for_text(settings).removeprefix("in this order: ").startswith(text)
-
-
 def test_elsewhere_nothing_is_asked() -> None:
     assert memory.Watch(torch.device("cpu"), "").look() == ""
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import gc
 import weakref
 from collections.abc import Callable, Iterator
@@ -13,6 +14,7 @@ from runs import config, quiet
 from torch import nn
 
 from engine import allocation
+from engine.cuda_errors import CardError
 from engine.models.base_model import Base
 from engine.training import train as training
 
@@ -65,3 +67,22 @@ def test_a_phase_gives_back_and_forgets_the_peak(monkeypatch: pytest.MonkeyPatch
     assert asked == [] and allocation.peak(CPU) == 0
     allocation.new_phase(CUDA)
     assert asked == ["empty", "reset cuda"]
+
+
+@pytest.mark.usefixtures("no_collector")
+def test_what_an_explained_error_held_is_gone_with_it() -> None:
+    """Sample pictures that find no memory end in one; the training that goes on needs what they took."""
+    held: list[weakref.ref[nn.Module]] = []
+
+    def decode() -> None:
+        activations = nn.Module()
+        held.append(weakref.ref(activations))
+        raise torch.OutOfMemoryError("CUDA out of memory")
+
+    def make() -> None:
+        with allocation.explained(CUDA, "do with less"):
+            decode()
+
+    with contextlib.suppress(CardError):
+        make()
+    assert held[0]() is None

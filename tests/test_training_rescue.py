@@ -15,6 +15,7 @@ from engine import tensorfile
 from engine.adapters.method import LayerMethod
 from engine.cuda_errors import FULL, CardError, Kind
 from engine.training import train as training
+from engine.training.loop import Update
 from engine.training.previews import RunningPreviews
 from engine.training.step import Step
 from engine.training.stop import Stop
@@ -132,3 +133,19 @@ def test_sample_pictures_without_memory_cost_no_training(ready: Ready, monkeypat
         assert ended is None and (path / f"{path.name}.safetensors").exists()
         assert FULL.told in said.getvalue() and "give the prompts smaller pictures" in said.getvalue()
         assert "the training continues\n" in said.getvalue()
+
+
+def test_a_card_that_dies_at_the_last_pictures_leaves_the_file(ready: Ready, monkeypatch: pytest.MonkeyPatch) -> None:
+    """They are made after it is saved; the message names it."""
+    monkeypatch.setattr(RunningPreviews, "base", lambda self: None)
+
+    def make(self: RunningPreviews, update: Update, loss: float | None) -> None:
+        if update.step == 6:
+            with self._explained():
+                raise DEAD
+
+    monkeypatch.setattr(RunningPreviews, "make", make)
+    reporter, said = quiet()
+    run = replace(ready.run, reporter=reporter)
+    path, _, ended = _gone(replace(ready, run=run, previews=replace(ready.previews, run=run)), said.getvalue)
+    assert ended is not None and f"what was trained until step 6 is saved: {path / f'{path.name}.safetensors'}" in ended.message

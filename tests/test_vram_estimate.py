@@ -120,3 +120,13 @@ def test_a_preset_tells_the_memory_that_is_predicted(name: str) -> None:
     needed = estimate.predict(asked(name)).needed / GIB
     assert f"# Needs {needed:.1f} GB, 0.7 of them for the desktop" in text
     assert f"# 約需 {needed:.1f} GB 顯存（含桌面 0.7 GB" in text
+
+
+@pytest.mark.parametrize("name", PRESETS)
+def test_a_preset_names_what_takes_less_and_is_not_set(name: str) -> None:
+    """In the order of `less.for_steps`."""
+    text = (ROOT / f"configs/{name}.toml").read_text(encoding="utf-8")
+    ways = {"set gradient_checkpointing = true": not asked(name).checkpointing, "lower train_batch_size": asked(name).batch > 1}
+    told = [way for way, open_ in ways.items() if open_]
+    assert ", ".join([*told, "lower resolution."]) in re.findall("^# Where it runs out, (.*)$", text, re.MULTILINE)[0]
+    assert all((way in text) is open_ for way, open_ in ways.items())

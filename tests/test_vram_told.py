@@ -31,12 +31,17 @@ def test_the_largest_phase_is_told_by_its_parts() -> None:
     assert told.parts(FOUND) == "step: U-Net 5.0, optimizer 1.0"
 
 
-def test_a_card_that_is_too_small_is_told_of() -> None:
-    (line,) = told.needed(FOUND, None)
+@pytest.mark.parametrize(
+    ("words", "first"), [((), "set gradient_checkpointing = true"), (("--gradient_checkpointing",), "set train_batch_size = 2 with ")]
+)
+def test_a_card_that_is_too_small_is_told_of(tmp_path: Path, words: tuple[str, ...], first: str) -> None:
+    """With what takes less, of what is not set already."""
+    settings = config(tmp_path, "--train_data_dir", "x", "--train_batch_size", "4", *words)
+    (line,) = told.needed(FOUND, None, settings)
     assert line.startswith("Memory: a card of about 7.6 GB (step: U-Net 5.0")
-    assert told.needed(FOUND, ("a card", 8 * GIB)) == [line]
-    _, warning = told.needed(FOUND, ("a card", 6 * GIB))
-    assert warning.startswith("a card has 6.0 GB: this may not fit.")
+    assert told.needed(FOUND, ("a card", 8 * GIB), settings) == [line]
+    _, warning = told.needed(FOUND, ("a card", 6 * GIB), settings)
+    assert warning.startswith(f"a card has 6.0 GB: this may not fit. Where it does not, in this order: {first}")
 
 
 def test_nothing_is_said_of_a_network_that_nobody_measured(tmp_path: Path, micro_sd: Path) -> None:

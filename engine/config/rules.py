@@ -165,7 +165,7 @@ def attention(view: View) -> None:
     """One way to compute attention."""
     training = view.config.training
     if training.xformers and training.sdpa and view.given("sdpa"):
-        view.notice("sdpa", "is not used: xformers wins")
+        view.notice("sdpa", "is not used where xformers works, which wins")
 
 
 def places(view: View) -> None:

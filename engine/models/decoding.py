@@ -1,13 +1,9 @@
-"""What decoding latents takes of the memory, and when it is done in tiles.
-
-Without torch, so that a run's memory can be foretold before anything is loaded.
-"""
+"""What decoding latents takes of the memory, and when it is done in tiles. Imports no torch."""
 
 from __future__ import annotations
 
 TILE = 512  # pixels; tiles overlap by a quarter and are blended
 _NUMBERS_A_PIXEL = 1024  # live at the decoder's peak: three maps of 256 channels at full size (counted), and a third more for workspaces
-_KEPT_A_PIXEL = 12  # of a picture in tiles: its tiles, which overlap, their blended rows, and the whole
 
 
 def needs_tiles(pixels: int, itemsize: int, free: int) -> bool:
@@ -19,12 +15,10 @@ def needs_tiles(pixels: int, itemsize: int, free: int) -> bool:
     return decode_bytes(pixels, itemsize) > free
 
 
-def decode_bytes(pixels: int, itemsize: int, *, tiled: bool = False) -> int:
-    """The most that decoding a picture takes beside the decoder's weights, in one piece or in tiles.
+def decode_bytes(pixels: int, itemsize: int) -> int:
+    """The room that decoding a picture in one piece is given, beside the decoder's weights.
 
-    >>> decode_bytes(1024 * 1024, 2) >> 20, decode_bytes(1024 * 1024, 2, tiled=True) >> 20
-    (2048, 536)
+    >>> decode_bytes(1024 * 1024, 2) >> 20
+    2048
     """
-    if tiled:
-        return (min(pixels, TILE * TILE) * _NUMBERS_A_PIXEL + pixels * _KEPT_A_PIXEL) * itemsize
     return pixels * _NUMBERS_A_PIXEL * itemsize

@@ -82,7 +82,7 @@ def _memory(config: Config, row: models.FamilyRow, found: Scan) -> list[str]:
     except UserError:
         return []  # `train` tells what is wrong with the settings; this command looks at pictures
     card = (cards[0].name, cards[0].mebibytes << 20) if cards else None
-    return told.needed(memory, card) if memory else []
+    return told.needed(memory, card, config) if memory else []
 
 
 def _scan(config: Config, row: models.FamilyRow, console: Console) -> Scan:

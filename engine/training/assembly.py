@@ -29,7 +29,7 @@ def assemble(config: Config, base: Base, compute: Compute, encoders: Mapping[str
     if config.training.xformers:
         unet.enable_xformers_memory_efficient_attention()  # type: ignore[operator]
     if config.training.gradient_checkpointing:
-        _recompute_activations(unet, encoders)
+        recompute_activations(unet, encoders)
     made = methods.make(config, base, {"unet": unet, **encoders}, rates)
     for method in made:
         method.attach()
@@ -37,7 +37,7 @@ def assemble(config: Config, base: Base, compute: Compute, encoders: Mapping[str
     return Networks(unet, encoders, made)
 
 
-def _recompute_activations(unet: nn.Module, encoders: Mapping[str, nn.Module]) -> None:
+def recompute_activations(unet: nn.Module, encoders: Mapping[str, nn.Module]) -> None:
     """Keep only each block's input, and compute the rest again in the backward pass."""
     unet.enable_gradient_checkpointing()  # type: ignore[operator]
     for encoder in encoders.values():

@@ -23,8 +23,8 @@ from engine.device import Compute
 from engine.errors import UserError
 from engine.models.base_model import Base
 from engine.models.vae import encode_images
-from engine.training import memory
 from engine.training.plan import Plan
+from engine.vram import less
 from engine.vram.load import TEXT_BATCH
 
 
@@ -66,7 +66,7 @@ def cache_latents(config: Config, base: Base, compute: Compute, scan: Scan, repo
             vae.append(base.load("vae", dtype, compute.device))
         return encode_images(vae[0], pixels.to(compute.device, dtype))
 
-    short = allocation.explained(compute.device, memory.less_for_latents(config))
+    short = allocation.explained(compute.device, less.for_latents(config))
     with short, reporter.counting("pictures encoded", len(scan.items), "ready") as counter:
         try:
             report = cache.ensure(
@@ -145,7 +145,7 @@ def _ahead(config: Config, encoder: TextEncoder, compute: Compute, plan: Plan, r
         return _live(encoder, TextWay.LIVE_FROZEN, reporter, why)
     way = TextWay.DRAWN_AHEAD if found.varying else TextWay.CACHED
     reporter.say(way.value)
-    short = allocation.explained(compute.device, memory.less_for_text(config))
+    short = allocation.explained(compute.device, less.for_text(config))
     with short, reporter.counting("captions encoded", len(found.captions), "ready") as counter:
         report = cache.ensure(
             found.captions,

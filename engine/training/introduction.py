@@ -10,7 +10,7 @@ from engine.device import PRECISION_NAMES
 from engine.errors import plural
 from engine.training import memory
 from engine.training.run import Run
-from engine.vram import load, told
+from engine.vram import less, load, told
 from engine.vram.estimate import GIB
 from engine.vram.exact import of_checkpoint
 
@@ -49,8 +49,7 @@ def _tell_memory(run: Run) -> None:
     free = memory.room(run.compute.device)
     run.reporter.say(f"memory       about {found.held / GIB:.1f} GB of the card, {free / GIB:.1f} GB are free; {told.parts(found)}")
     if found.held > free:
-        less = memory.less_for_steps(run.config, run.compute.device)
-        run.reporter.notice(f"the card's memory may not suffice. Where it does not, {less}")
+        run.reporter.notice(f"the card's memory may not suffice. Where it does not, {less.for_steps(run.config, on_card=True)}")
 
 
 def folder_lines(found: Scan) -> list[str]:

@@ -20,13 +20,13 @@ from engine.generation.png import Provenance
 from engine.generation.prompt import Shot
 from engine.generation.samples import Moment, PictureProgress, Previewer
 from engine.models.family import Cond
-from engine.training import memory
 from engine.training.assembly import Networks
 from engine.training.encoding import Text, TextEncoder
 from engine.training.export import due
 from engine.training.loop import Update
 from engine.training.run import Run
 from engine.training.runfolder import RunFolder
+from engine.vram import less
 
 
 def plan_shots(config: Config, resolution: tuple[int, int]) -> tuple[Shot, ...]:
@@ -125,7 +125,7 @@ class RunningPreviews:
             self._run.reporter.notice(notice)
 
     def _explained(self) -> contextlib.AbstractContextManager[None]:
-        return allocation.explained(self._run.compute.device, memory.less_for_samples())
+        return allocation.explained(self._run.compute.device, less.for_samples())
 
     def _condition(self, shot: Shot) -> Cond:
         ahead = self._conds.get((shot.text, shot.negative))

@@ -28,6 +28,7 @@ from engine.training.run import Run
 from engine.training.runfolder import RunFolder
 from engine.training.step import Step
 from engine.training.stop import Stop
+from engine.vram import less
 
 
 @dataclass(frozen=True)
@@ -59,7 +60,7 @@ class Session:
         self._sums = Sums(run.compute.device)
         self.size = self._exporter.size(plan.epochs, plan.total_steps)  # bytes of the file to come
         self._stop = stop
-        self._less = memory.less_for_steps(config, run.compute.device)
+        self._less = less.for_steps(config, on_card=run.compute.device.type == "cuda")
         self._memory = memory.Watch(run.compute.device, self._less)
         self._meter = Meter(run.reporter, plan.total_steps, plan.epochs)
         self._progress = Progress(
@@ -74,7 +75,7 @@ class Session:
             skips=optimization.skips,
         )
         self._at = Update(0, 1, (), 0, False)
-        self._rescued: Path | None = None
+        self._saved: Path | None = None  # the file of the last step, at the end or where an error ended the run
 
     def train(self, step: Step, batches: Iterator[Batch]) -> Result:
         """Run all steps. An interruption saves what was trained, and so does an error that is none of the training's own."""
@@ -200,7 +201,8 @@ class Session:
         self._progress.count_rest()
         self._require_effect()
         with self._stop.saving():
-            return self._exporter.last(path, self._at.epoch, self._at.step)[0].resolve()
+            self._saved = self._exporter.last(path, self._at.epoch, self._at.step)[0].resolve()
+        return self._saved
 
     def _require_effect(self) -> None:
         """Raise NothingLearned where no step of the run can have changed anything."""
@@ -237,8 +239,8 @@ class Session:
             told = f"what was trained since the last file is lost: it could not be read ({cuda_errors.reported(silence)})"
             self._run.reporter.notice(told)
         else:
-            self._rescued = path.resolve()
-            self._run.reporter.notice(f"what was trained until step {self._at.step} is saved: {self._rescued}")
+            self._saved = path.resolve()
+            self._run.reporter.notice(f"what was trained until step {self._at.step} is saved: {self._saved}")
 
     def _leave(self, error: BaseException) -> None:
         """The log says what ended the run; a run that trained nothing leaves its name free for the next try."""
@@ -249,8 +251,8 @@ class Session:
 
     def _told_of_files(self) -> str:
         """What there is of the steps that were made."""
-        if self._rescued is not None:
-            return f"what was trained until step {self._at.step} is saved: {self._rescued}"
+        if self._saved is not None:
+            return f"what was trained until step {self._at.step} is saved: {self._saved}"
         if self._at.step == 0:
             return "nothing had been trained yet"
         kept = [str(path) for path in self._exporter.kept]

@@ -26,7 +26,7 @@ from engine.models.base_model import Base, open_base
 from engine.optimization.optimizers import find_optimizer
 from engine.optimization.schedules import find_schedule
 from engine.tools.pictures import read_pictures
-from engine.training import attention, forecast, memory, methods, runfolder
+from engine.training import attention, forecast, methods, runfolder
 from engine.training.assembly import Networks, assemble
 from engine.training.encoding import TextEncoder, cache_latents, prepare_text
 from engine.training.introduction import introduce
@@ -45,6 +45,7 @@ from engine.training.runfolder import RunFolder
 from engine.training.session import Result, Session
 from engine.training.step import Step
 from engine.training.stop import Stop, stop_on_ctrl_c
+from engine.vram import less
 
 
 @dataclass(frozen=True)
@@ -61,8 +62,8 @@ class Ready:
 def train(config: Config, told: Sequence[str] = (), reporter: Reporter | None = None) -> Result:
     """Run one training. `told` are notices from loading the settings. Raises UserError for whatever the user can mend."""
     run = understand(config, told, reporter or Reporter(plain=config.log.console_log_simple))
-    less = memory.less_for_steps(config, run.compute.device)
-    with stop_on_ctrl_c(run.reporter.notice) as stop, allocation.explained(run.compute.device, less):
+    hint = less.for_steps(config, on_card=run.compute.device.type == "cuda")
+    with stop_on_ctrl_c(run.reporter.notice) as stop, allocation.explained(run.compute.device, hint):
         folder = claim_folder(run)
         try:
             introduce(run, folder.name)
@@ -104,7 +105,7 @@ def load(run: Run) -> Ready:
 def go(loaded: Ready, folder: RunFolder, stop: Stop) -> Result:
     """Train, preview and save into the run's folder."""
     run = loaded.run
-    session = Session(run, folder, loaded.networks, _optimization(run, loaded.networks), loaded.previews, stop)
+    session = Session(run, folder, loaded.networks, make_optimization(run, loaded.networks), loaded.previews, stop)
     with batches(loaded) as made:
         first = next(made)
         forecast.tell(run, loaded.step, loaded.networks.methods, first, session.size)
@@ -130,7 +131,7 @@ def fill_caches(config: Config, told: Sequence[str] = (), reporter: Reporter | N
     """Encode pictures, and captions where the text encoders are not trained, for later runs; train nothing."""
     reporter = reporter or Reporter(plain=config.log.console_log_simple)
     run = understand(config, told, reporter)
-    with allocation.explained(run.compute.device, memory.less_for_latents(config)):
+    with allocation.explained(run.compute.device, less.for_latents(config)):
         cache_latents(config, run.base, run.compute, run.plan.order.scan, reporter)
         if run.trained_text:
             reporter.notice("captions are not cached: their encoders are to be trained (network_train_unet_only = true leaves them alone)")
@@ -207,7 +208,7 @@ def _objective(config: Config, base: Base) -> Objective:
     return Objective(base.prediction, min_snr_gamma=settings.min_snr_gamma, debiased_estimation=settings.debiased_estimation_loss)
 
 
-def _optimization(run: Run, networks: Networks) -> Optimization:
+def make_optimization(run: Run, networks: Networks) -> Optimization:
     """The optimizer over the method's parameters, with its schedule."""
     settings, compute = run.config.optimizer, run.compute
     groups = [group for method in networks.methods for group in method.parameter_groups()]

@@ -15,11 +15,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from engine.models.decoding import TILE
+
 GIB = 2**30
 CONTEXT = 0.6 * GIB  # CUDA's own, and the kernels'
 DESKTOP = 0.7 * GIB  # what Windows and a browser have on the card
 FRAGMENTATION = 0.05  # of what is allocated
-TILE = 512  # pixels: a picture that does not fit is decoded in tiles of this side
 FORMATS = {"no": "full", "fp16": "half", "bf16": "half"}
 EVENTS = ("early", "middle", "late")  # of a backward pass: few gradients are there, some, nearly all
 

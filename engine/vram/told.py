@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from engine.config.schema import Config
 from engine.models.usual import USUAL
+from engine.vram import less
 from engine.vram.estimate import GIB, Forecast, predict
 from engine.vram.exact import Model
 from engine.vram.load import Pictures, asked
@@ -29,9 +30,9 @@ def parts(found: Forecast) -> str:
     return f"{phase}: {', '.join(f'{name} {size:.1f}' for size, name in sizes if size >= _LEAST)}"
 
 
-def needed(found: Forecast, card: tuple[str, int] | None) -> list[str]:
+def needed(found: Forecast, card: tuple[str, int] | None, config: Config) -> list[str]:
     """Lines for someone who has not chosen his settings yet; `card` is the name and the bytes of his card, if there is one."""
     lines = [f"Memory: a card of about {found.needed / GIB:.1f} GB ({parts(found)}; with 0.6 for CUDA and 0.7 for the desktop)"]
     if card is not None and not found.fits(card[1]):
-        lines.append(f"{card[0]} has {card[1] / GIB:.1f} GB: this may not fit. Gradient checkpointing takes least, then a smaller batch")
+        lines.append(f"{card[0]} has {card[1] / GIB:.1f} GB: this may not fit. Where it does not, {less.for_steps(config, on_card=True)}")
     return lines

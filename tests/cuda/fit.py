@@ -16,6 +16,7 @@ import numpy as np
 from engine.vram import estimate
 
 FAMILIES = {"sd15": "sd1", "sdxl": "sdxl"}
+METHODS = ("lora", "loha")
 _PRECISIONS = {"half": "bf16", "full": "no"}
 _DIGITS = 4  # that are kept
 _SMALL = 4  # the power by which an event counts less where another is larger: only the largest is predicted
@@ -44,7 +45,7 @@ def table(points: Sequence[tuple[dict[str, Any], dict[str, Any]]]) -> dict[str, 
                 elif found["sample"]:
                     made["sample"].append({"family": family, "precision": precision, **_sample(found["sample"])})
             steps = [(setup, found) for setup, found in own if not setup.get("vae")]
-            for method in ("lora", "loha"):
+            for method in METHODS:
                 for checkpointing in (False, True):
                     rows = [
                         (_load(setup, point["size"], found["gradients"]), point)
@@ -57,6 +58,24 @@ def table(points: Sequence[tuple[dict[str, Any], dict[str, Any]]]) -> dict[str, 
                         lent = _text(made["steps"], keys) if method == "loha" else {}
                         made["steps"].append({**keys, **{event: _event(rows, event, lent.get(event, {})) for event in estimate.EVENTS}})
     return made
+
+
+def untold(points: Sequence[tuple[dict[str, Any], dict[str, Any]]], model: str, precision: str, method: str) -> list[str]:
+    """Coefficients that a row's points do not tell apart: least squares gives them numbers that are right at these points alone."""
+    loads = [
+        _load(setup, point["size"], found["gradients"])
+        for setup, found in points
+        if not setup.get("vae") and (setup["model"], setup["precision"], setup["method"]) == (model, precision, method)
+        for point in found["points"]
+    ]
+    rows = [estimate.features(load) for load in loads]
+    wanted = [name for name in (rows[0] if rows else ()) if name not in ((*_TOKENS, *_RANKS) if method == "loha" else ())]
+    if not rows:
+        return ["all"]
+    matrix = np.array([[float(values[name]) for name in wanted] for values in rows])
+    matrix = matrix / np.maximum(matrix.max(axis=0), 1e-30)
+    free = np.linalg.svd(matrix)[2][np.linalg.matrix_rank(matrix, tol=1e-6) :]  # what may be added and changes no point
+    return [name for name, moved in zip(wanted, np.abs(free).max(axis=0, initial=0.0), strict=True) if moved > 1e-6]
 
 
 def write(made: Mapping[str, Any], path: Path) -> None:

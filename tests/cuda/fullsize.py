@@ -234,7 +234,7 @@ class _Steps:
         for size in sizes:
             self._card.capability = (8, 6) if size.flash else (7, 5)
             if size.checkpointing:
-                assembly._recompute_activations(networks.unet, networks.encoders)
+                assembly.recompute_activations(networks.unet, networks.encoders)
             with self._meter.phase(str(size), "forward"):
                 loss, _ = self._loaded.step(resized(batches[0], size))
                 self._live.tag = "backward"
@@ -245,7 +245,7 @@ class _Steps:
 
     def _updates(self, batches: Sequence[Batch]) -> None:
         run, networks = self._loaded.run, self._loaded.networks
-        optimization, sums = training._optimization(run, networks), Sums(run.compute.device)
+        optimization, sums = training.make_optimization(run, networks), Sums(run.compute.device)
         backward, step = optimization.backward, optimization.step
 
         def tagged(tag: str, function: Callable[..., Any]) -> Callable[..., Any]:

@@ -87,7 +87,7 @@ def section(kept: dict[str, Any]) -> str:
         "",
         "`.venv/bin/python -m tests.cuda.table` writes this section. No card has been used: full-size networks go through the engine's",
         "own load, encoding, step, sampling and decoding on tensors that have shapes and no values, and what is live is counted",
-        "(`tests/cuda/fullsize.py`). GiB at the peak of each phase as counted / as `engine/peak.py` works it out. `card` is what",
+        "(`tests/cuda/fullsize.py`). GiB at the peak of each phase as counted / as `engine/vram/estimate.py` works it out. `card` is what",
         "is needed with a desktop, the context and fragmentation. Then operations of an update, and values that the host waits for.",
         "",
         "| preset | batch | checkpointing | pictures | captions | step | sampling | decoding | card | operations | reads |",

@@ -15,7 +15,7 @@ from typing import Any
 import pytest
 
 from engine.vram import estimate
-from tests.cuda.table import MEASURED, NAMES, PRESETS, ROOT, load_of
+from tests.cuda.table import DOCUMENT, MEASURED, NAMES, PRESETS, ROOT, load_of, section
 
 KEPT: dict[str, Any] = json.loads(PRESETS.read_text(encoding="utf-8"))
 QUICK = ("sd15_lora_6gb", "sdxl_lora_8gb")
@@ -64,6 +64,10 @@ def preset_is_as_told(server: Server, name: str) -> None:
         assert abs(off(found, phase)) <= 0.10, (phase, off(found, phase))
     assert sum(found["operations"].values()) == KEPT[name]["operations"]
     assert found["reads"] == {} and KEPT[name]["reads"] == 0
+
+
+def test_the_document_shows_what_was_measured() -> None:
+    assert f"\n\n{section(KEPT)}" in DOCUMENT.read_text(encoding="utf-8"), "run `python -m tests.cuda.table --fit --presets`"
 
 
 @pytest.mark.slow

@@ -41,7 +41,7 @@ def test_the_profiler_sees_what_is_counted(
     size = ("--resolution", "64", "--min_bucket_reso", "64", "--network_dim", "4", "--max_train_steps", "3", "--network_train_unet_only")
     loaded = training.load(training.understand(config(tmp_path, *model, "--train_data_dir", "train_data/demo", *size), (), quiet()[0]))
     compute, methods = loaded.run.compute, loaded.networks.methods
-    tuned, sums = step._optimization(loaded), Sums(compute.device)
+    tuned, sums = training.make_optimization(loaded.run, loaded.networks), Sums(compute.device)
     with training.batches(loaded) as batches:
 
         def go(updates: Sequence[loop.Update]) -> None:
