@@ -82,8 +82,8 @@ $lr_warmup_steps = 0
 # cosine_with_restarts 重啟次數 / cosine_with_restarts 重启次数
 $lr_restart_cycles = 1
 
-# Optimizer: AdamW; AdamW8bit saves memory on NVIDIA cards; Lion at a third of the rate; Prodigy and Adafactor find their rate.
-# 優化器：AdamW、AdamW8bit (省顯存)、Lion、Prodigy、Adafactor / 优化器：AdamW、AdamW8bit (省显存)、Lion、Prodigy、Adafactor
+# Optimizer: AdamW; AdamW8bit saves 0.1 to 0.5 GB on NVIDIA cards; Lion at a third of the rate; Prodigy and Adafactor find their rate.
+# 優化器：AdamW、AdamW8bit (省 0.1 至 0.5 GB 顯存)、Lion、Prodigy、Adafactor / 优化器：AdamW、AdamW8bit (省 0.1 至 0.5 GB 显存)、Lion、Prodigy、Adafactor
 $optimizer_type = "AdamW"
 
 # ---------- Captions / 標籤 / 标签 ----------

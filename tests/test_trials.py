@@ -77,6 +77,16 @@ def test_fp16_that_does_not(monkeypatch: pytest.MonkeyPatch, operation: str, wro
     assert trials.fp16(CPU).startswith(said)
 
 
+def test_full_memory_says_nothing_of_fp16(monkeypatch: pytest.MonkeyPatch) -> None:
+    """fp32, which a fault leads to, would take twice the memory."""
+
+    def full(*given: object) -> None:
+        raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 20.00 MiB")
+
+    monkeypatch.setattr(trials, "_block", full)
+    assert trials.fp16(CPU) == ""
+
+
 def test_every_card_is_tried_and_described(monkeypatch: pytest.MonkeyPatch) -> None:
     class Properties:
         name, major, minor, total_memory = "NVIDIA GeForce", 8, 6, 8 << 30
