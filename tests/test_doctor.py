@@ -159,6 +159,7 @@ def test_a_card_that_does_not_work_is_a_problem_only_alone(faults: tuple[str, ..
 
 def test_the_cards_are_asked_in_a_process_of_their_own(root: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     """In whatever folder; what it says there is understood here."""
+    pytest.importorskip("torch")
     monkeypatch.chdir(tmp_path)
     found = doctor._torch(root, [], 120.0)
     assert found[0].name == "torch" and found[0].value.startswith(metadata.version("torch").partition("+")[0])
