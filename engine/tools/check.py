@@ -46,8 +46,8 @@ def run(config: Config, told: Sequence[str] = (), *, sheet: str | None = None) -
     for line in (*told, *notes):
         console.print(line, markup=False, highlight=False, soft_wrap=True)
     show(report, console)
-    for line in _memory(config, row, found):
-        console.print(line, markup=False, highlight=False, soft_wrap=True)
+    for number, line in enumerate(_memory(config, row, found)):
+        console.print(line if number else f"\n{line}", markup=False, highlight=False, soft_wrap=True)
     target = Path(sheet) if sheet else Path(config.save.output_dir) / "check.html"
     with Index(Path(config.data.cache_dir)) as index:
         contact_sheet.write(report, index, target)
