@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -205,3 +206,14 @@ def test_sd_scripts_folder_within_a_page_is_found(tmp_path: Path) -> None:
     row = models.find("cl-tagger-1.02")
     make(row, tmp_path / "cella110n_cl_tagger/cl_tagger_1_02")
     assert folder.find(row, tmp_path) == tmp_path / "cella110n_cl_tagger/cl_tagger_1_02"
+
+
+@pytest.mark.parametrize("broken", ["raise ImportError('DLL load failed')", "raise OSError('blocked')"])
+def test_a_runtime_that_cannot_be_imported_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, broken: str) -> None:
+    """As on a Windows without its C++ runtime."""
+    (tmp_path / "onnxruntime.py").write_text(broken, encoding="utf-8")
+    monkeypatch.syspath_prepend(tmp_path)
+    monkeypatch.delitem(sys.modules, "onnxruntime", raising=False)
+    with pytest.raises(UserError, match="the package cannot be imported") as caught:
+        run.available()
+    assert caught.value.where == "onnxruntime"

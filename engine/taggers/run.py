@@ -12,7 +12,8 @@ from typing import Any, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from engine.errors import UserError
+from engine.doctor import SET_UP
+from engine.errors import UserError, cause
 from engine.taggers import labels
 from engine.taggers.labels import Labels
 from engine.taggers.models import Tagger
@@ -37,8 +38,12 @@ Open = Callable[[Path, str], Session]  # an ONNX file and a provider
 
 
 def available() -> tuple[str, ...]:
-    """The providers that this machine's onnxruntime was built with, best first."""
-    import onnxruntime
+    """The providers that this machine's onnxruntime was built with, best first. Raises UserError where it cannot be imported."""
+    try:
+        import onnxruntime
+    except (ImportError, OSError) as error:  # OSError: a library that it loads is missing or blocked
+        hint = f"run {SET_UP} again; where that does not help, `python -m engine doctor` makes a report"
+        raise UserError(f"the package cannot be imported ({cause(error)})", hint, where="onnxruntime") from error
 
     return tuple(name for name in (CARD, PROCESSOR) if name in onnxruntime.get_available_providers())
 
