@@ -28,7 +28,7 @@ from engine.taggers import models
 from engine.taggers.prepare import prepare
 from engine.taggers.words import normal
 from engine.tools.captions import journal, undo
-from engine.tools.labelling import captions, pictures
+from engine.tools.labelling import Ask, captions, pictures
 from engine.tools.tag import look, model
 from engine.tools.tag.captions import added
 from engine.tools.tag.command import tag
@@ -57,7 +57,7 @@ class Bench:
         Image.new("RGB", size, (40 * number % 256, 90, 255 - 30 * number % 256)).save(path)
         return path
 
-    def run(self, *, ask: model.Ask | None = None, **options: Any) -> int:
+    def run(self, *, ask: Ask | None = None, **options: Any) -> int:
         out = io.StringIO()
         given = {"train_data_dir": str(self.folder), "cache_dir": str(self.cache), "batch_size": 2, "thresh": 0.5, **options}
         try:

@@ -14,9 +14,9 @@ from engine.console import Reporter
 from engine.data import decode
 from engine.errors import UserError, plural
 from engine.tools.caption import model
-from engine.tools.caption.model import Ask, Describer
+from engine.tools.caption.model import Describer
 from engine.tools.caption.options import ENDINGS, SEED, Options
-from engine.tools.labelling import pictures
+from engine.tools.labelling import Ask, pictures
 from engine.tools.labelling.ahead import ahead
 from engine.tools.labelling.captions import CaptionFiles, Style, run_name
 from engine.tools.labelling.pictures import Picture

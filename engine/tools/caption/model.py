@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -14,9 +14,7 @@ from engine.captioners.endpoint import PROMPT, Endpoint
 from engine.errors import UserError
 from engine.tools import download
 from engine.tools.caption.options import LENGTH, TOP_P, Options
-
-Say = Callable[[str], None]
-Ask = Callable[[str], bool]
+from engine.tools.labelling import Ask, Say
 
 
 class Describer(Protocol):

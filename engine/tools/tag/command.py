@@ -12,11 +12,11 @@ from engine.taggers import choose, models, run
 from engine.taggers.choose import Choice, Chosen
 from engine.taggers.models import Tagger
 from engine.taggers.words import normal
-from engine.tools.labelling import pictures
+from engine.tools.labelling import Ask, pictures
 from engine.tools.labelling.captions import Style, run_name
 from engine.tools.labelling.pictures import Picture
 from engine.tools.tag.look import look
-from engine.tools.tag.model import Ask, Ready, obtain, ready
+from engine.tools.tag.model import Ready, obtain, ready
 from engine.tools.tag.options import Options, replacements, single_thresholds
 from engine.tools.tag.output import ListFile, Output, TagFiles
 from engine.tools.tag.scores import Scores

@@ -6,7 +6,6 @@ It is opened only when a picture needs it.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -16,9 +15,7 @@ from engine.taggers import folder, labels, run
 from engine.taggers.labels import Labels
 from engine.taggers.models import Tagger
 from engine.taggers.run import Model, Open
-
-Say = Callable[[str], None]
-Ask = Callable[[str], bool]
+from engine.tools.labelling import Ask, Say
 
 
 @dataclass
