@@ -121,7 +121,7 @@ def test_captions_that_exist_are_added_to_where_they_are(bench: Bench) -> None:
     (bench.concept / "b.txt").write_text("it is a green square. momo", encoding="utf-8")
     assert bench.run(append=True) == 0
     assert bench.all(".caption") == {"a": "1girl, momo, a red square\n"}
-    assert bench.all() == {"b": "it is a green square. momo\n", "c": EACH["c"]}  # said already
+    assert bench.all() == {"b": "it is a green square. momo", "c": EACH["c"]}  # said already: nothing is written
 
 
 def test_captions_that_exist_are_written_anew_under_the_ending_that_is_named(bench: Bench) -> None:

@@ -119,4 +119,7 @@ def change(path: Path, text: Callable[[str | None], str], *, append: bool) -> Ch
         raise _Uncertain(f"{path}: left as it is: {error.message}; save it as UTF-8, or remove it") from error
     if not old.sure:
         raise _Uncertain(f"{path}: left as it is: it is neither UTF-8 nor marked, perhaps {old.encoding}; save it as UTF-8")
-    return Change(path, before, f"{text(old.text if append else None)}\n".encode())
+    if not append:
+        return Change(path, before, f"{text(None)}\n".encode())
+    made = text(old.text)
+    return old.changed(old.text if made == old.text.rstrip("\n") else f"{made}\n")
